@@ -1,0 +1,323 @@
+"""DCM4CHE's storescp, findscu and movescu: the only room that starts them and reads what they print."""
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from niffler import printed
+from niffler.errors import CannotStartError
+from niffler.vocabulary import Ending, FindKind, Response
+
+_EMBEDDED = Path(__file__).with_name("embedded") / "bin"
+_LOG4J = """log4j.rootLogger=INFO, out
+log4j.appender.out=org.apache.log4j.ConsoleAppender
+log4j.appender.out.layout=org.apache.log4j.PatternLayout
+log4j.appender.out.layout.ConversionPattern=%d %-5p - %m%n
+"""
+_LOGBACK = """<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%d{yyyy-MM-dd HH:mm:ss.SSS} %-5level - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="out"/></root>
+</configuration>
+"""
+# Beyond its own timeouts a tool may be silent for its start and for the network's goodbye; then it is stuck.
+_GRACE_SECONDS = 60.0
+_START_SECONDS = 60.0
+_LONGEST_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How the tools are called: where they are, whom they talk to, and how long they wait."""
+
+    folder: Path
+    """DCM4CHE's bin folder, or that of the embedded tools."""
+    logging_folder: Path
+    """A private folder for the logging settings of the Java tools."""
+    pacs: str
+    """The PACS as AET@HOST:PORT."""
+    calling_ae: str
+    """This machine as AET:PORT."""
+    connect_seconds: int
+    response_seconds: int
+    retrieve_seconds: int
+    extra_options: Mapping[str, Sequence[str]]
+
+    def check(self) -> str:
+        """Start each tool once to see that it is there and runs; returns its version in its own words.
+
+        Raises CannotStartError with what is missing and what to do.
+        """
+        for name in ("storescp", "findscu", "movescu"):
+            launcher = self.folder / name
+            if not launcher.is_file():
+                raise CannotStartError(
+                    f"{launcher} does not exist; set DCM4CHEBin in system.json to DCM4CHE's bin folder"
+                )
+            if not os.access(launcher, os.X_OK):
+                raise CannotStartError(f"{launcher} is not executable; run: chmod +x {launcher}")
+        if self.folder != _EMBEDDED and _java() is None:
+            raise CannotStartError("Java was not found (JAVA_HOME and PATH); DCM4CHE needs Java 8 or later")
+        version = ""
+        for name in ("storescp", "findscu", "movescu"):
+            try:
+                probe = subprocess.run(
+                    [self.folder / name, "-V"], env=self._environment(), stdin=subprocess.DEVNULL, capture_output=True,
+                    timeout=_START_SECONDS, check=False, text=True, errors="replace",
+                )  # fmt: skip
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise CannotStartError(f"{self.folder / name} cannot be run: {error}") from None
+            printed_lines = (probe.stdout + probe.stderr).strip().splitlines()
+            version = printed_lines[0] if printed_lines else ""
+            if probe.returncode != 0:
+                raise CannotStartError(f"{self.folder / name} -V ended with exit code {probe.returncode}: {version}")
+        return version
+
+    def find(
+        self, query_files: Sequence[Path], kind: FindKind, matches_folder: Path, *, cancel_after: int
+    ) -> "Conversation":
+        """One findscu: message N asks query file N; each match becomes a file ``match_name(n)`` in the folder.
+
+        The matches are numbered from 1 over all queries, each written before the response after it is printed.
+        """
+        options = ["--relational"] if kind.relational else []
+        command = [
+            *self._connection("findscu", kind.patient_root), *options, "-L", kind.level.value, "-X",
+            "--out-dir", str(matches_folder), "--out-file", "'match-'00000000'.xml'", "--cancel", str(cancel_after),
+            "--response-timeout", _milliseconds(self.response_seconds),
+        ]  # fmt: skip
+        return Conversation(command, query_files, self._environment(), self.response_seconds + self.connect_seconds)
+
+    def move(self, query_files: Sequence[Path], destination: str, *, patient_root: bool) -> "Conversation":
+        """One movescu: message N moves the study named in query file N to the destination AE."""
+        keys = ["StudyInstanceUID", *(("PatientID", "SpecificCharacterSet") if patient_root else ())]
+        command = [
+            *self._connection("movescu", patient_root), *(option for key in keys for option in ("-i", key)),
+            "-L", "STUDY", "--dest", destination, "--retrieve-timeout", _milliseconds(self.retrieve_seconds),
+        ]  # fmt: skip
+        return Conversation(command, query_files, self._environment(), self.retrieve_seconds + self.connect_seconds)
+
+    def receiver(
+        self, directory: Path, file_path: str, accepted_calling_aets: Sequence[str], on_line: Callable[[str], None]
+    ) -> "Receiver":
+        """The storescp of this run, not yet started; ``on_line`` is given each line that it prints."""
+        accept = [option for title in accepted_calling_aets for option in ("--accept", title)]
+        command = [
+            str(self.folder / "storescp"), "--accept-unknown", *accept, *self.extra_options.get("storescp", ()),
+            "--directory", str(directory), "--filepath", file_path, "-b", self.calling_ae,
+        ]  # fmt: skip
+        return Receiver(command, self._environment(), on_line)
+
+    def _connection(self, tool: str, patient_root: bool) -> list[str]:
+        model = "PatientRoot" if patient_root else "StudyRoot"
+        return [
+            str(self.folder / tool), "-c", self.pacs, "-b", self.calling_ae, "-M", model,
+            "--connect-timeout", _milliseconds(self.connect_seconds),
+            "--accept-timeout", _milliseconds(self.connect_seconds),
+            "--release-timeout", _milliseconds(self.connect_seconds),
+            *self.extra_options.get(tool, ()),
+        ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        log4j, logback = self.logging_folder / "log4j.properties", self.logging_folder / "logback.xml"
+        if not logback.exists():
+            log4j.write_text(_LOG4J)
+            logback.write_text(_LOGBACK)
+        java_options = [
+            # --out-file is formatted by Java in the machine's language; English has the digits 0 to 9.
+            "-Duser.language=en",
+            "-Dfile.encoding=UTF-8",
+            # Log4j 1 up to 5.28, logback after it. As shipped both log patient data at DEBUG.
+            f"-Dlog4j.configuration={log4j.as_uri()}",
+            f"-Dlogback.configurationFile={logback.as_uri()}",
+            os.environ.get("JAVA_OPTS", ""),
+        ]
+        return {
+            **os.environ,
+            "JAVA_OPTS": " ".join(java_options).strip(),
+            "LC_ALL": "C.UTF-8",  # file names and output in every alphabet
+            "NIFFLER_PYTHON": sys.executable,
+        }
+
+
+def tools_folder(dcm4che_bin: str) -> Path:
+    """The folder of the launchers that the setting DCM4CHEBin names."""
+    return _EMBEDDED if dcm4che_bin == "embedded" else Path(dcm4che_bin).expanduser()
+
+
+def match_name(number: int) -> str:
+    """The name of the file that findscu writes for the n-th match of a process."""
+    return f"match-{number:08d}.xml"
+
+
+class Conversation:
+    """One findscu or movescu process: its requests over one association, the responses as they stream.
+
+    Iterate ``responses()`` to its end, then read ``ending``. The thread that iterates must be the one that
+    made the Conversation and has to live as long as the tool (PR_SET_PDEATHSIG follows the thread).
+    """
+
+    def __init__(
+        self, command: Sequence[str], query_files: Sequence[Path], environment: Mapping[str, str], seconds: float
+    ) -> None:
+        self._query_files = query_files
+        self._silence_seconds = seconds + _GRACE_SECONDS
+        self._tool = Path(command[0]).name
+        self._asked_to_stop = False
+        self._process = _start([*command, "--not-async", *map(str, query_files)], environment)
+        self.ending = Ending()
+
+    def responses(self) -> Iterator[Response]:
+        """Every response, pending ones too, as it arrives."""
+        in_association = False
+        trouble = last_line = ""
+        answered: set[int] = set()
+        sent = 0
+        try:
+            for line in _lines(self._process, self._silence_seconds):
+                response = printed.response_in(line)
+                if response is not None:
+                    if not response.is_pending:
+                        answered.add(response.message_id)
+                    yield response
+                    continue
+                sent = max(sent, printed.request_in(line) or 0)
+                in_association = in_association or printed.accepts_association(line)
+                trouble = trouble or printed.trouble_in(line)
+                if line and not line[0].isspace():
+                    last_line = line
+            exit_code = self._process.wait(_GRACE_SECONDS)
+        except TimeoutError:
+            trouble, exit_code = f"{self._tool} said nothing for {self._silence_seconds:.0f} s", -1
+        except subprocess.TimeoutExpired:
+            trouble, exit_code = f"{self._tool} did not end", -1
+        finally:
+            self.kill()
+        all_answered = len(answered) == (sent if self._asked_to_stop else len(self._query_files))
+        if all_answered and (exit_code == 0 or self._asked_to_stop):
+            trouble = ""
+        elif not trouble:
+            trouble = f"{self._tool} ended with exit code {exit_code}: {last_line or 'it printed nothing'}"
+        # movescu announces the next request even after the association broke: the first open one was under way.
+        first_open = next((number for number in range(1, sent + 1) if number not in answered), None)
+        self.ending = Ending(trouble=trouble, under_way=first_open if in_association else None)
+
+    def stop_after_current(self) -> None:
+        """Let the request under way finish and no other begin: the tool reads each query file when its turn comes."""
+        self._asked_to_stop = True
+        for query_file in self._query_files:
+            query_file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End the process at once; the PACS may go on sending for a while."""
+        _kill(self._process)
+
+
+class Receiver:
+    """The storescp that takes what the PACS sends; start it, watch it, end it."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+        self._command = command
+        self._environment = environment
+        self._on_line = on_line
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._listens = threading.Event()
+        self.last_line = ""
+
+    def start(self) -> bool:
+        """Start it and wait until it listens; False where it ended instead (``last_line`` says why)."""
+        self._listens.clear()
+        process = self._process = _start(self._command, self._environment)
+        self._reader = threading.Thread(target=self._read, args=(process,), name="storescp output", daemon=True)
+        self._reader.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._listens.wait(0.02):
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                return False
+        return True
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it and read the rest of its output."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            _kill(self._process)
+        if self._reader is not None:
+            self._reader.join(timeout=10)
+
+    def _read(self, process: "subprocess.Popen[bytes]") -> None:
+        for line in _lines(process, silence_seconds=None):
+            if printed.is_listening(line):
+                self._listens.set()
+            if line and not line[0].isspace():
+                self.last_line = line
+            self._on_line(line)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    # A tool whose parent is killed would live on, and movescu would move the rest of its files.
+    setpriv = shutil.which("setpriv")
+    leash = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    try:
+        return subprocess.Popen(
+            [*leash, *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,  # a Ctrl-C is for the script, which ends its tools
+        )  # fmt: skip
+    except OSError as error:
+        raise CannotStartError(f"{command[0]} cannot be started: {error}; check DCM4CHEBin in system.json") from None
+
+
+def _lines(process: "subprocess.Popen[bytes]", silence_seconds: float | None) -> Iterator[str]:
+    """The lines of a tool as they come; TimeoutError where none came for so long."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    rest = b""
+    with selectors.DefaultSelector() as selector, process.stdout:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(silence_seconds):
+                raise TimeoutError
+            chunk = os.read(descriptor, 1 << 16)
+            *whole, rest = (rest + chunk).split(b"\n")
+            if not chunk or len(rest) > _LONGEST_LINE:
+                whole, rest = [*whole, rest], b""
+            for line in whole:
+                yield line.decode("utf-8", "replace").rstrip("\r")
+            if not chunk:
+                return
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

@@ -1,0 +1,93 @@
+"""What the DCM4CHE tools print → values; the same lines on 5.22.5 and 5.34.3, at INFO level."""
+
+import re
+
+from niffler.vocabulary import Response
+
+_RESPONSE = re.compile(r"\(\d+\) >> (\d+):C-(?:FIND|MOVE)-RSP\[pcid=(.*)")
+_REQUEST = re.compile(r"\(\d+\) << (\d+):C-(?:FIND|MOVE)-RQ\[pcid=")
+_STATUS = re.compile(r"\bstatus=([0-9a-fA-F]{1,4})H")
+_COUNT = re.compile(r"\b(remaining|completed|failed|warning)=(\d+)")
+_COMMENT = re.compile(r"\berrorComment=(.*)")
+_ACCEPTED = re.compile(r"\(\d+\) >> A-ASSOCIATE-AC")
+_BROKEN = re.compile(r"(?:>> )?((?:A-ASSOCIATE-RJ|A-ABORT)\[.*\]|\d+:DIMSE-RSP timeout expired)")
+_OWN_ABORT = re.compile(r"\(\d+\) << A-ABORT")
+_ERROR = re.compile(r"^(?:findscu|movescu|storescp): (.+)")
+_LISTENING = re.compile(r"Start TCP Listener on ")
+_RENAMED = re.compile(r" - (.+?\(\d+\)): M-RENAME .*?\.part to (.+)$")
+_STORED = re.compile(r" - (.+?\(\d+\)) << \d+:C-STORE-RSP\[pcid=\d+, status=([0-9a-fA-F]+)H")
+
+
+def response_in(line: str) -> Response | None:
+    """The C-FIND or C-MOVE response that a line reports.
+
+    Only what stands before the status is read as counts: an error comment is text of the PACS and could say
+    anything.
+    """
+    printed = _RESPONSE.search(line)
+    if printed is None:
+        return None
+    fields = printed.group(2)
+    status = _STATUS.search(fields)
+    if status is None:
+        return None
+    counts = {name: int(value) for name, value in _COUNT.findall(fields[: status.start()])}
+    comment = _COMMENT.search(fields, status.end())
+    return Response(
+        message_id=int(printed.group(1)),
+        status=int(status.group(1), 16),
+        comment=comment.group(1).strip(" ]") if comment else "",
+        **counts,
+    )
+
+
+def request_in(line: str) -> int | None:
+    """The message ID of the C-FIND or C-MOVE request that a line says was sent."""
+    printed = _REQUEST.search(line)
+    return int(printed.group(1)) if printed else None
+
+
+def accepts_association(line: str) -> bool:
+    """Whether the line says that the PACS accepted the association."""
+    return _ACCEPTED.search(line) is not None
+
+
+def trouble_in(line: str) -> str:
+    """Why the association failed or broke, if the line says so: rejected, aborted, timed out, or the tool's error."""
+    if _OWN_ABORT.search(line):
+        return ""  # the tool's own abort follows a timeout, which is the reason
+    broken = _BROKEN.search(line)
+    if broken:
+        return broken.group(1)
+    error = _ERROR.match(line)
+    return error.group(1) if error else ""
+
+
+def is_listening(line: str) -> bool:
+    """Whether storescp says that it listens."""
+    return _LISTENING.search(line) is not None
+
+
+class StoredFiles:
+    """The files that storescp reports as stored, told from its lines in their order.
+
+    A rename is announced before it happens; the C-STORE response with status 0000H on the same association
+    tells that it did.
+    """
+
+    def __init__(self) -> None:
+        self._renamed: dict[str, str] = {}
+
+    def path_in(self, line: str) -> str | None:
+        """The path of an instance that is completely stored, when this line reports one."""
+        renamed = _RENAMED.search(line)
+        if renamed:
+            association, path = renamed.groups()
+            self._renamed[association] = path
+            return None
+        stored = _STORED.search(line)
+        if stored is None:
+            return None
+        association, status = stored.groups()
+        destination = self._renamed.pop(association, None)
+        return destination if int(status, 16) == 0 else None
