@@ -33,6 +33,7 @@ _LOGBACK = """<configuration>
 # Beyond its own timeouts a tool may be silent for its start and for the network's goodbye; then it is stuck.
 _GRACE_SECONDS = 60.0
 _START_SECONDS = 60.0
+_GOODBYE_SECONDS = 5.0
 _LONGEST_LINE = 1 << 20
 
 
@@ -124,7 +125,6 @@ class Tools:
             str(self.folder / tool), "-c", self.pacs, "-b", self.calling_ae, "-M", model,
             "--connect-timeout", _milliseconds(self.connect_seconds),
             "--accept-timeout", _milliseconds(self.connect_seconds),
-            "--release-timeout", _milliseconds(self.connect_seconds),
             *self.extra_options.get(tool, ()),
         ]  # fmt: skip
 
@@ -184,7 +184,7 @@ class Conversation:
         answered: set[int] = set()
         sent = 0
         try:
-            for line in _lines(self._process, self._silence_seconds):
+            for line in _lines(self._process, lambda: self._longest_silence(len(answered))):
                 response = printed.response_in(line)
                 if response is not None:
                     if not response.is_pending:
@@ -196,21 +196,21 @@ class Conversation:
                 trouble = trouble or printed.trouble_in(line)
                 if line and not line[0].isspace():
                     last_line = line
-            exit_code = self._process.wait(_GRACE_SECONDS)
-        except TimeoutError:
-            trouble, exit_code = f"{self._tool} said nothing for {self._silence_seconds:.0f} s", -1
-        except subprocess.TimeoutExpired:
-            trouble, exit_code = f"{self._tool} did not end", -1
+            exit_code = self._process.wait(_GOODBYE_SECONDS)
+            trouble = trouble or f"{self._tool} ended with exit code {exit_code}: {last_line or 'it printed nothing'}"
+        except (TimeoutError, subprocess.TimeoutExpired):
+            trouble = trouble or f"{self._tool} said nothing for {self._longest_silence(len(answered)):.0f} s"
         finally:
             self.kill()
-        all_answered = len(answered) == (sent if self._asked_to_stop else len(self._query_files))
-        if all_answered and (exit_code == 0 or self._asked_to_stop):
+        if len(answered) == (sent if self._asked_to_stop else len(self._query_files)):
             trouble = ""
-        elif not trouble:
-            trouble = f"{self._tool} ended with exit code {exit_code}: {last_line or 'it printed nothing'}"
         # movescu announces the next request even after the association broke: the first open one was under way.
         first_open = next((number for number in range(1, sent + 1) if number not in answered), None)
         self.ending = Ending(trouble=trouble, under_way=first_open if in_association else None)
+
+    def _longest_silence(self, answered: int) -> float:
+        """Seconds: a PACS that does not answer A-RELEASE must not hold up a run whose answers are all there."""
+        return _GOODBYE_SECONDS if answered == len(self._query_files) else self._silence_seconds
 
     def stop_after_current(self) -> None:
         """Let the request under way finish and no other begin: the tool reads each query file when its turn comes."""
@@ -267,7 +267,7 @@ class Receiver:
             self._reader.join(timeout=10)
 
     def _read(self, process: "subprocess.Popen[bytes]") -> None:
-        for line in _lines(process, silence_seconds=None):
+        for line in _lines(process):
             if printed.is_listening(line):
                 self._listens.set()
             if line and not line[0].isspace():
@@ -288,15 +288,15 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subproces
         raise CannotStartError(f"{command[0]} cannot be started: {error}; check DCM4CHEBin in system.json") from None
 
 
-def _lines(process: "subprocess.Popen[bytes]", silence_seconds: float | None) -> Iterator[str]:
-    """The lines of a tool as they come; TimeoutError where none came for so long."""
+def _lines(process: "subprocess.Popen[bytes]", longest_silence: Callable[[], float] | None = None) -> Iterator[str]:
+    """The lines of a tool as they come; TimeoutError where none came for so many seconds."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     rest = b""
     with selectors.DefaultSelector() as selector, process.stdout:
         selector.register(descriptor, selectors.EVENT_READ)
         while True:
-            if not selector.select(silence_seconds):
+            if not selector.select(longest_silence() if longest_silence else None):
                 raise TimeoutError
             chunk = os.read(descriptor, 1 << 16)
             *whole, rest = (rest + chunk).split(b"\n")

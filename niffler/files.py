@@ -1,24 +1,66 @@
 """Writing files so that a reader, or a power cut, never meets half of one."""
 
+import contextlib
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file by way of a temporary one in the same folder, flushed to disk before it is renamed."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    with _replacing(path) as stream:
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Replace a CSV file in the same way; UTF-8, lines end in a line feed."""
+    with _replacing(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
+        for chunk in csv_chunks(rows):
+            text.write(chunk)
+        text.flush()
+        os.fsync(stream.fileno())
+
+
+def csv_chunks(rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Rows as CSV text, valid whatever the values hold."""
+    plain, quoted = io.StringIO(), io.StringIO()
+    write_plain = csv.writer(plain, lineterminator="\n").writerow
+    # Python before 3.13 leaves a lone carriage return without quotes, and then cannot read the row again.
+    write_quoted = csv.writer(quoted, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
+    for row in rows:
+        if any("\r" in cell for cell in row if isinstance(cell, str)):
+            write_quoted(row)
+            plain.write(quoted.getvalue())
+            quoted.seek(0)
+            quoted.truncate()
+        else:
+            write_plain(row)
+        if plain.tell() > 1 << 20:
+            yield plain.getvalue()
+            plain.seek(0)
+            plain.truncate()
+    yield plain.getvalue()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            yield stream
+            if not stream.closed:
+                stream.flush()
+                os.fsync(stream.fileno())
         # mkstemp makes files private; a list's state is as readable as the umask says, like any other file.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
 

@@ -26,6 +26,13 @@ class Shortcuts:
     uid_lists: bool = True
     patients: bool = True
 
+    def forget(self, kind: str) -> None:
+        """Ask no more shared queries of this kind."""
+        if kind == "uid-list":
+            self.uid_lists = False
+        else:
+            self.patients = False
+
 
 @dataclass(frozen=True)
 class Group:
@@ -92,10 +99,7 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
     if open_requests:
         alone = yield from _together([_inquire_alone(request, rules) for request in open_requests])
     if shared is not None and (not works or any(lookup.studies for lookup in alone)):
-        if kind == "uid-list":
-            shortcuts.uid_lists = False
-        else:
-            shortcuts.patients = False
+        shortcuts.forget(kind)
     told.update(zip(open_requests, alone, strict=True))
     return [told[request] for request in group]
 

@@ -14,6 +14,7 @@ _BROKEN = re.compile(r"(?:>> )?((?:A-ASSOCIATE-RJ|A-ABORT)\[.*\]|\d+:DIMSE-RSP t
 _OWN_ABORT = re.compile(r"\(\d+\) << A-ABORT")
 _ERROR = re.compile(r"^(?:findscu|movescu|storescp): (.+)")
 _LISTENING = re.compile(r"Start TCP Listener on ")
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _RENAMED = re.compile(r" - (.+?\(\d+\)): M-RENAME .*?\.part to (.+)$")
 _STORED = re.compile(r" - (.+?\(\d+\)) << \d+:C-STORE-RSP\[pcid=\d+, status=([0-9a-fA-F]+)H")
 
@@ -66,6 +67,11 @@ def trouble_in(line: str) -> str:
 def is_listening(line: str) -> bool:
     """Whether storescp says that it listens."""
     return _LISTENING.search(line) is not None
+
+
+def says_disk_full(line: str) -> bool:
+    """Whether storescp says that it could not write for want of room."""
+    return _DISK_FULL.search(line) is not None
 
 
 class StoredFiles:

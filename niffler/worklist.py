@@ -2,16 +2,18 @@
 
 import csv
 import io
+import itertools
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from niffler.cell import cell_reader
 from niffler.errors import CellError, WrongInputError
-from niffler.files import write_atomically
+from niffler.files import write_csv
 from niffler.vocabulary import Request
 
 OUTCOME_COLUMNS = ("Outcome", "Studies", "Expected", "Received", "Attempts", "Detail")
@@ -43,6 +45,19 @@ class Worklist:
     request_of_row: Sequence[int]
     faults: dict[int, str]
     warnings: tuple[str, ...] = ()
+
+
+def rows_by_request(worklist: Worklist) -> Callable[[int], Sequence[int]]:
+    """A function that tells the rows of a request."""
+    requests = np.asarray(worklist.request_of_row)
+    order = np.argsort(requests, kind="stable")
+    starts = np.searchsorted(requests[order], np.arange(len(worklist.requests) + 1))
+
+    def rows_of(request: int) -> Sequence[int]:
+        rows: list[int] = order[starts[request] : starts[request + 1]].tolist()
+        return rows
+
+    return rows_of
 
 
 def modified_csv(csv_file: Path) -> Path:
@@ -109,18 +124,14 @@ def read_worklist(
 def write_modified_csv(path: Path, worklist: Worklist, columns: Sequence[Column]) -> None:
     """Write the list as it will be queried: dates as YYYYMMDD, months as ranges, accessions shortened."""
     header = [str(name) for name in worklist.table.columns]
-    for column in columns:
+    cells = [worklist.table.iloc[:, index].tolist() for index in range(len(header))]
+    for position, column in enumerate(columns):
         if header[column.index] == _STUDY_MONTH:
             header[column.index] = "StudyDate"
-    table = worklist.table.copy()
-    for position, column in enumerate(columns):
-        series = table.iloc[:, column.index].tolist()
         for row, request in enumerate(worklist.request_of_row):
             if request >= 0:
-                series[row] = worklist.requests[request].values[position]
-        table.isetitem(column.index, series)
-    table.columns = pd.Index(header, dtype=object)
-    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+                cells[column.index][row] = worklist.requests[request].values[position]
+    write_csv(path, itertools.chain([header], zip(*cells, strict=True)))
 
 
 def _read_table(csv_file: Path) -> tuple[list[str], list[list[str]], "array[int]", list[str]]:

@@ -1,0 +1,800 @@
+#!/usr/bin/env python3
+"""Retrieve the studies that the rows of a CSV ask for from a PACS, and say what became of every row.
+
+Read from ``main`` downwards: what is checked before anything starts, how rows become C-FIND and C-MOVE requests, what
+is done about each answer, and how a run ends. The rooms of ``niffler/`` know how each of these is done.
+"""
+
+import contextlib
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any
+
+import schedule
+from niffler.night import Window
+from niffler.settings import InformationModel, Mode, Settings, read_settings
+
+from niffler import mail, outcomes, printed, slots
+from niffler.agenda import Agenda, Finished
+from niffler.arrivals import Arrival, ArrivalReader, Arrived, OnDisk
+from niffler.associations import Answered, Association, Broke, Ended, Heard, finding, moving
+from niffler.carried import carried_find, carried_row, carried_study, row_entries
+from niffler.checkpoint import Checkpoint, by_request
+from niffler.dcm4che import Receiver, Tools, tools_folder
+from niffler.errors import CannotStartError, GaveUpError, NifflerError
+from niffler.inquiries import Inquiries, Ticket
+from niffler.ledger import Record, request_text
+from niffler.log import start_log, tool_output
+from niffler.lookup import LookupRules, plan
+from niffler.metadata import BRIEF_COLUMNS, MetadataFile, columns_of
+from niffler.progress import Progress, in_hours
+from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Remedy, remedy
+from niffler.status import in_words
+from niffler.storage import Storage, is_empty, open_storage, remove_parts
+from niffler.verdict import deliveries_told, judge
+from niffler.vocabulary import (
+    PENDING,
+    Lookup,
+    Outcome,
+    QueryAnswer,
+    Response,
+    RowResult,
+    Study,
+    StudyResult,
+)
+from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
+
+FIRST_QUERIES = 10
+"""The first C-FINDs of a retrieval are few, so that images flow soon."""
+MOST_MATCHES_IN_FIND_MODES = 100_000
+SETTLE_SECONDS = 10.0
+"""How long images may lag behind the final C-MOVE response: storescp has written them, its log is still read."""
+STOP_GRACE_SECONDS = 5.0
+"""How long a study under way may go on when the run is asked to stop; ``docker stop`` kills after ten seconds."""
+RECEIVER_STARTS = 4
+DESTINATION_UNKNOWN = 0xA801
+PASS_PAUSE_SECONDS = 2.0
+"""Before what failed is tried again: some troubles of a PACS heal by themselves."""
+MOST_UNREQUESTED_SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one extraction; returns the exit code that the README explains."""
+    try:
+        settings = read_settings(
+            sys.argv[1:] if arguments is None else arguments, beside=Path(__file__).resolve().parent
+        )
+        start_log(Path(f"niffler{settings.system.niffler_id}.log"))
+    except NifflerError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return failure.exit_code
+    system = settings.system
+    list_lock = modified_csv(settings.csv_file).with_suffix(".csv.lock")
+    try:
+        with (
+            slots.claim_slot(str(system.src_aet), system.max_niffler_processes, Path(__file__).name) as slot,
+            slots.lock_file(list_lock),
+        ):
+            logging.info(
+                "Number of running niffler processes: %d and storescp processes: %d",
+                slot.niffler_processes,
+                slot.storescp_processes,
+            )
+            return Extraction(settings).run()
+    except slots.SlotTakenError as refusal:
+        logging.info(
+            "Number of running niffler processes: %d and storescp processes: %d",
+            refusal.niffler_processes,
+            refusal.storescp_processes,
+        )
+        logging.error(str(refusal))
+        return refusal.exit_code
+    except NifflerError as failure:
+        for line in str(failure).splitlines():
+            logging.error(line)
+        return failure.exit_code
+
+
+class StoppedError(NifflerError):
+    """The run was asked to stop; its exit code is the one shells give for the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the checkpoint is saved")
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True)
+class _Settling:
+    """A study with its final C-MOVE response whose images may still be coming out of the receiver's log."""
+
+    study: Study
+    response: Response
+    deadline: float
+
+
+class Extraction:
+    """One run over one list. Its state belongs to the main thread; all others only put events into the queue."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.system = settings.system
+        self.retrieves = settings.mode is Mode.RETRIEVE
+        self.events: SimpleQueue[object] = SimpleQueue()
+        self.started = datetime.now()
+        self.window = Window(self.system.start_hour, self.system.end_hour)
+        self.patience = Patience(self.system.give_up_minutes * 60)
+        self.breaker = Breaker()
+        self.on_disk = OnDisk()
+        self.settling: dict[str, _Settling] = {}
+        self.begun_at: dict[str, float] = {}
+        self.to_enter: list[str] = []
+        self.to_ledger: list[Record] = []
+        self.to_say: list[str] = []
+        self.unrequested: list[str] = []
+        self.finders: list[Association[Ticket, QueryAnswer]] = []
+        self.movers: list[Association[Study, Response]] = []
+        self.receiver: Receiver | None = None
+        self.receiver_starts = 0
+        self.resume_at = 0.0
+        self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
+        self.under_lookup = 0
+        self.is_open = True
+        self.working_seconds = 0.0
+        self.is_stopping = False
+        self.reason: NifflerError | None = None
+
+    # The run, top to bottom
+
+    def run(self) -> int:
+        """The extraction: prepare, work until every row has its outcome, report; returns the exit code."""
+        for warning in self.settings.warnings:
+            logging.warning(warning)
+        self.read_list()
+        self.check_machine()
+        self.take_up_checkpoint()
+        with self.signals():
+            try:
+                with tempfile.TemporaryDirectory(prefix="niffler-") as folder, self.connections(Path(folder)):
+                    if not self.retrieves:
+                        self.metadata.begin(self.metadata_size)
+                    self.checkpoint.begin()
+                    self.work()
+            except (GaveUpError, StoppedError) as reason:
+                return self.finish(reason)
+            return self.finish(None)
+
+    def read_list(self) -> None:
+        """CSV → requests; the modified CSV shows each row as it will be queried."""
+        settings = self.settings
+        columns = [Column(attribute.keyword, attribute.index) for attribute in settings.attributes]
+        self.worklist = read_worklist(
+            settings.csv_file,
+            columns,
+            date_format=settings.date_format,
+            long_accession=settings.long_accession,
+            allow_wildcards=settings.allow_wildcards,
+        )
+        for warning in self.worklist.warnings:
+            logging.warning(warning)
+        self.modified = modified_csv(settings.csv_file)
+        write_modified_csv(self.modified, self.worklist, columns)
+        self.rows_of = rows_by_request(self.worklist)
+        self.results: list[RowResult] = [PENDING] * len(self.worklist.requests)
+        logging.info(
+            "%s: %d rows, %d different requests, %d invalid rows",
+            settings.csv_file, len(self.worklist.table), len(self.results), len(self.worklist.faults),
+        )  # fmt: skip
+        for fault in self.worklist.faults.values():
+            logging.warning("%s: invalid: %s", settings.csv_file, fault.partition(":")[0])
+
+    def check_machine(self) -> None:
+        """The tools run, nothing of a dead run is left, the disk has room."""
+        self.tool_settings = tempfile.TemporaryDirectory(prefix="niffler-")
+        self.tools = Tools(
+            folder=tools_folder(self.system.dcm4che_bin),
+            logging_folder=Path(self.tool_settings.name),
+            pacs=str(self.system.src_aet),
+            calling_ae=str(self.system.query_aet),
+            connect_seconds=self.system.connect_timeout_seconds,
+            response_seconds=self.system.response_timeout_seconds,
+            retrieve_seconds=self.system.retrieve_timeout_seconds,
+            extra_options=self.system.dcm4che_options,
+        )
+        logging.info("DCM4CHE: %s", self.tools.check())
+        self.end_leftovers()
+        self.storage: Storage = open_storage(self.settings.storage_folder, self.system.min_free_disk_gb)
+        if self.settings.receives_here and (parts := remove_parts(self.settings.storage_folder)):
+            logging.info("%s: removed %d .part files of a dead receiver", self.settings.storage_folder, parts)
+
+    def end_leftovers(self) -> None:
+        """End tools that a killed run of the same user left on our AE and port; name those of others."""
+        own = self.system.query_aet
+        leftovers = slots.leftover_tools(own.ae_title, own.port, str(self.system.src_aet))
+        for tool in leftovers:
+            if not tool.mine:
+                raise CannotStartError(
+                    f"{tool.name} (process {tool.pid}) of user {tool.user} still runs as {own}; ask that user, or an "
+                    f"administrator, to make sure that nobody needs it and to run: sudo kill {tool.pid}"
+                )
+        if leftovers:
+            slots.end_processes([tool.pid for tool in leftovers])
+            logging.info(
+                "ended %s, left over from an extraction that is no longer alive",
+                ", ".join(f"{tool.name} (process {tool.pid})" for tool in leftovers),
+            )
+
+    def take_up_checkpoint(self) -> None:
+        """What earlier runs completed is carried over; what is left becomes the agenda."""
+        settings = self.settings
+        return_keywords: tuple[str, ...] = ()
+        output = None
+        if not self.retrieves:
+            return_keywords = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
+            self.metadata = MetadataFile(settings.storage_folder, return_keywords)
+            self.metadata.check()
+            output = self.metadata.path
+        base = self.modified if self.retrieves else settings.storage_folder / "cfind-output.csv"
+        self.checkpoint = Checkpoint(base, output=output)
+        known = by_request(self.checkpoint.records)
+        carry = carried_row if self.retrieves else carried_find
+        carried = 0
+        for index, request in enumerate(self.worklist.requests):
+            records = list(known.get(request_text(request), {}).values())
+            result = carry(request, self.checkpoint.entries, records)
+            if result is not None:
+                self.results[index] = result
+                carried += len(self.rows_of(index))
+        self.known_studies = {record.study_instance_uid: record for record in self.checkpoint.records}
+        self.in_ledger = {
+            (record.request, record.study_instance_uid): record.studies for record in self.checkpoint.records
+        }
+        self.checkpoint.records.clear()
+        self.metadata_size = self.checkpoint.recorded_output_size
+        if carried:
+            logging.info("%s: %d rows are complete already", self.checkpoint.path, carried)
+        if self.checkpoint.entries and settings.receives_here and is_empty(settings.storage_folder):
+            logging.warning(
+                "%s lists finished studies, but %s is empty; they are not retrieved again. Delete the pickle to "
+                "retrieve everything from scratch",
+                self.checkpoint.path, settings.storage_folder,
+            )  # fmt: skip
+        patient_root = self.system.information_model is InformationModel.PATIENT_ROOT
+        wanted = (index for index, result in enumerate(self.results) if result is PENDING)
+        self.agenda = Agenda(plan(self.worklist.requests, wanted, patient_root=patient_root), self.system.max_attempts)
+        self.inquiries = Inquiries(
+            self.worklist.requests,
+            LookupRules(
+                patient_root=patient_root,
+                return_keywords=return_keywords,
+                most_studies=self.system.max_studies_per_row if self.retrieves else None,
+            ),
+        )
+        invalid = len(self.worklist.faults)
+        self.progress = Progress(len(self.worklist.table), carried + invalid)
+
+    # Connections: storescp, and the associations to the PACS
+
+    @contextlib.contextmanager
+    def connections(self, folder: Path) -> Iterator[None]:
+        """The receiver listens and the associations' threads live; all of them end however the run ends."""
+        with contextlib.ExitStack() as ending:
+            if self.settings.receives_here:
+                self.arrivals = ArrivalReader(self.events)
+                ending.callback(self.arrivals.close)
+                self.start_receiver()
+                ending.callback(self.stop_receiver)
+            elif self.retrieves:
+                logging.info(
+                    "images go to the AE %s, which is not %s of this machine: its receiver is external, no storescp is "
+                    "started and files are not checked",
+                    self.system.dest_aet, self.system.query_aet.ae_title,
+                )  # fmt: skip
+            most = max(self.system.max_studies_per_row, 1000) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
+            find = finding(self.tools, folder / "find", most_matches=most, most_series=10 * most)
+            self.finders = [Association("C-FIND", self.events, lambda tickets: find([one.query for one in tickets]))]
+            patient_root = self.system.information_model is InformationModel.PATIENT_ROOT
+            self.movers = [
+                Association(
+                    f"C-MOVE {number}",
+                    self.events,
+                    moving(self.tools, folder / f"move-{number}", self.system.dest_aet, patient_root=patient_root),
+                )
+                for number in range(self.system.parallel_retrievals if self.retrieves else 0)
+            ]
+            for association in self.associations:
+                ending.callback(association.close)
+            yield
+
+    @property
+    def associations(self) -> list[Association[Any, Any]]:
+        """All associations, busy or not."""
+        return [*self.finders, *self.movers]
+
+    def start_receiver(self) -> None:
+        """Start storescp and wait until it listens."""
+        self.receiver_starts += 1
+        stored_files = printed.StoredFiles()
+        output = tool_output(Path("storescp.out"), self.system.log_megabytes)
+
+        def on_line(line: str) -> None:
+            output.info(line)
+            path = stored_files.path_in(line)
+            if path is not None:
+                self.arrivals.stored(path)
+            elif printed.says_disk_full(line):
+                self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, then start again"))
+
+        receiver = self.tools.receiver(
+            self.settings.storage_folder, self.settings.file_path, self.system.accepted_calling_aets, on_line
+        )
+        if not receiver.start():
+            port = self.system.query_aet.port
+            holder = slots.port_holder(port)
+            why = f"port {port} is held by {holder}" if holder else receiver.last_line or "it printed nothing"
+            raise CannotStartError(
+                f"storescp does not listen as {self.system.query_aet}: {why}; end that process or choose another port "
+                "in QueryAet (the PACS has to know it)"
+            )
+        self.receiver = receiver
+        logging.info("storescp listens as %s, images go to %s", self.system.query_aet, self.settings.storage_folder)
+
+    def replace_receiver(self, dead: Receiver) -> None:
+        """Start storescp again after it died, a few times."""
+        if self.receiver_starts == RECEIVER_STARTS:
+            raise GaveUpError(f"storescp ended {RECEIVER_STARTS} times; its last line: {dead.last_line}")
+        logging.warning("storescp ended (%s); starting it again", dead.last_line)
+        dead.stop()
+        try:
+            self.start_receiver()
+        except CannotStartError as failure:
+            raise GaveUpError(str(failure)) from None
+
+    def stop_receiver(self) -> None:
+        """End storescp."""
+        if self.receiver is not None:
+            self.receiver.stop()
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGINT, SIGTERM and, unless nohup has it ignored, SIGHUP end the run in good order."""
+
+        def remember(number: int, _frame: FrameType | None) -> None:
+            self.stop(StoppedError(number))
+            self.events.put(None)  # wakes the main thread
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        for number, handler in before.items():
+            if not (number == signal.SIGHUP and handler == signal.SIG_IGN):
+                signal.signal(number, remember)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # The work
+
+    def work(self) -> None:
+        """Hand out work and take in what the PACS answers, until every request has its result."""
+        jobs = self.planned_jobs()
+        turn = time.monotonic()
+        try:
+            while not self.is_done():
+                now = time.monotonic()
+                self.working_seconds += (now - turn) * self.is_open
+                turn = now
+                self.keep_watch()
+                if (jobs.idle_seconds or 0) > 600:  # the clock was set back, and schedule keeps wall clock time
+                    jobs = self.planned_jobs()
+                jobs.run_pending()
+                self.hand_out()
+                self.take_in(self.next_events())
+        finally:
+            self.end_associations()
+
+    def planned_jobs(self) -> schedule.Scheduler:
+        """What is done every few minutes."""
+        jobs = schedule.Scheduler()
+        jobs.every(5).minutes.do(self.checkpoint.save)
+        jobs.every(10).minutes.do(self.say_progress)
+        jobs.every(10).minutes.do(self.write_outcomes)
+        return jobs
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do; begins the next pass where something failed in this one."""
+        busy = any(association.is_busy for association in self.associations)
+        if busy or self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work:
+            return False
+        if not self.agenda.has_another_pass:
+            return True
+        self.agenda.begin_pass()
+        self.pause(PASS_PAUSE_SECONDS)
+        return False
+
+    def keep_watch(self) -> None:
+        """Everything that can end or hold the run: a reason to stop, the disk, the receiver's death, the window."""
+        if self.reason is not None:
+            raise self.reason
+        self.storage.check()
+        if self.receiver is not None and not self.receiver.is_alive:
+            self.replace_receiver(self.receiver)
+        now = datetime.now()
+        is_open = not self.system.nightly_only or self.window.is_open(now)
+        if self.is_open and not is_open:
+            logging.info("the nightly window is shut; no other study is begun before %s", self.window.next_opening(now))
+            for association in self.associations:
+                association.stop_after_current()
+            self.checkpoint.save()
+            self.write_outcomes()
+            self.shut_at = time.monotonic()
+        elif is_open and not self.is_open:
+            logging.info("the nightly window is open until %s", self.window.next_closing(now))
+            self.patience.was_not_needed(time.monotonic() - self.shut_at)
+        self.is_open = is_open
+
+    def hand_out(self) -> None:
+        """Give each idle association its next requests, unless the window is shut or the PACS needs a pause."""
+        if not self.is_open or time.monotonic() < self.resume_at:
+            return
+        for finder in self.finders:
+            if not finder.is_busy:
+                self.begin_lookups()
+                if tickets := self.inquiries.take(self.queries_at_once):
+                    finder.begin(tickets)
+                    self.queries_at_once = min(self.queries_at_once * 4, self.system.queries_per_association)
+        for mover in self.movers:
+            if not mover.is_busy and (studies := self.agenda.next_studies(self.studies_at_once())):
+                for study in studies:
+                    self.on_disk.expect(study.study_instance_uid, study.patient_id)
+                mover.begin(studies)
+
+    def begin_lookups(self) -> None:
+        """Begin as many inquiries as one association can carry, but not far ahead of what is being moved."""
+        ahead = max(2 * len(self.movers) * self.system.retrievals_per_association, self.queries_at_once)
+        while self.inquiries.waiting < self.queries_at_once:
+            if self.retrieves and self.agenda.studies_waiting + self.inquiries.open_requests >= ahead:
+                return
+            group = self.agenda.next_group()
+            if group is None:
+                return
+            self.inquiries.begin(group)
+
+    def studies_at_once(self) -> int:
+        """How many studies an association is given: all associations get a share of what waits."""
+        share = -(-self.agenda.studies_waiting // len(self.movers))
+        return min(self.system.retrievals_per_association, share)
+
+    def next_events(self) -> list[object]:
+        """Wait for an event, a second at most; then all that are there."""
+        wait = min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if self.settling else 1.0)
+        events: list[object] = []
+        with contextlib.suppress(Empty):
+            events.append(self.events.get(timeout=wait))
+            while True:
+                events.append(self.events.get_nowait())
+        return events
+
+    def stop(self, reason: NifflerError) -> None:
+        """Ask for the end of the run; the first reason counts."""
+        self.reason = self.reason or reason
+
+    def pause(self, seconds: float) -> None:
+        """Begin nothing for so long."""
+        self.resume_at = max(self.resume_at, time.monotonic() + seconds)
+
+    def end_associations(self) -> None:
+        """Let the requests under way finish for a moment, then break off; take in what was answered."""
+        self.is_stopping = True
+        for association in self.associations:
+            association.stop_after_current()
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        while any(association.is_busy for association in self.associations) or self.settling:
+            self.take_in(self.next_events())
+            if time.monotonic() > deadline:
+                for association in self.associations:
+                    association.kill()
+                if not any(association.is_busy for association in self.associations):
+                    break
+
+    # What the PACS answers, and what is done about it
+
+    def take_in(self, events: Sequence[object]) -> None:
+        """Take in events in their order, then record what they completed, then say so."""
+        for event in events:
+            match event:
+                case Answered(item=Ticket() as ticket, answer=QueryAnswer() as answer):
+                    self.patience.heard()
+                    for request, lookup in self.inquiries.answer(ticket, answer):
+                        self.looked_up(request, lookup)
+                case Answered(item=Study() as study, answer=Response() as response):
+                    self.patience.heard()
+                    self.moved(study, response)
+                case Heard():
+                    self.patience.heard()
+                case Ended():
+                    self.association_ended(event)
+                case Arrived(arrivals=arrivals):
+                    for arrival in arrivals:
+                        self.arrived(arrival)
+                case Broke(error=error):
+                    raise error
+        self.settle()
+        self.record()
+
+    def looked_up(self, request: int, lookup: Lookup) -> None:
+        """C-FIND has answered for a request: its studies are to be moved, or it has its outcome."""
+        if lookup.failure:
+            if remedy(Outcome.FAILED, lookup.status, 0) is Remedy.AGAIN_AFTER_PAUSE:
+                self.short_of_resources(lookup.failure)
+            self.finished(self.agenda.lookup_failed(request, lookup.failure), lookup.failure)
+            return
+        self.patience.served()
+        if lookup.too_many:
+            detail = f"more than {self.system.max_studies_per_row} studies match; see MaxStudiesPerRow"
+            self.finished([Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail))], detail)
+        elif not lookup.studies and lookup.refusals:
+            first = lookup.refusals[0]
+            detail = f"{len(lookup.refusals)} matches, none as asked: {first}"
+            refused = RowResult(Outcome.REFUSED, attempts=1, detail=detail)
+            self.finished([Finished(request, refused)], f"refused for {first.keyword}")
+        elif not lookup.studies:
+            self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1))])
+        elif self.retrieves:
+            self.finished(self.agenda.begin_request(request, lookup, self.verified))
+        else:
+            self.found(request, lookup)
+
+    def found(self, request: int, lookup: Lookup) -> None:
+        """A request of a C-FIND mode is answered: its matches go to cfind-output.csv."""
+        self.metadata.append(lookup.matches)
+        text = request_text(self.worklist.requests[request])
+        studies = len(lookup.studies)
+        self.to_enter.append(text)
+        self.to_ledger.append(Record(text, studies, "", "", "", 0, 0, 1, 0.0, 0, _now()))
+        others = f"{len(lookup.refusals)} other matches are not listed: {lookup.refusals[0]}" if lookup.refusals else ""
+        self.finished([Finished(request, RowResult(Outcome.FOUND, studies=studies, attempts=1, detail=others))])
+
+    def verified(self, study: Study) -> StudyResult | None:
+        """A study that the checkpoint has already."""
+        return carried_study(study, self.checkpoint.entries, self.known_studies)
+
+    def moved(self, study: Study, response: Response) -> None:
+        """A C-MOVE has its final response; its verdict waits for the images that the PACS says it sent."""
+        if response.status == DESTINATION_UNKNOWN:
+            if not self.on_disk.instances and (self.receiver is None or self.receiver.is_alive):
+                self.stop(
+                    GaveUpError(
+                        f"the PACS does not know the move destination {self.system.dest_aet} (status A801H); ask its "
+                        f"team to enter that AE title with this machine's address and port "
+                        f"{self.system.query_aet.port}, or correct DestAet in system.json"
+                    )
+                )
+                self.agenda.put_back([study])
+                return
+            self.trouble(in_words(response.status, response.comment))
+        self.settling[study.study_instance_uid] = _Settling(study, response, time.monotonic() + SETTLE_SECONDS)
+
+    def arrived(self, arrival: Arrival) -> None:
+        """An instance was stored: of a study that is being moved, or one that nobody asked for."""
+        if self.on_disk.take(arrival):
+            return
+        self.unrequested.append(arrival.path)
+        logging.warning("unrequested: %s", arrival.problem or "an instance that was not asked for was received")
+
+    def settle(self) -> None:
+        """Give the verdicts whose images are all there, or have had their time."""
+        now = time.monotonic()
+        for uid, settling in list(self.settling.items()):
+            received = self.on_disk.of(uid) if self.receiver is not None else None
+            told = deliveries_told(settling.response)
+            if received is not None and received.deliveries < told and now < settling.deadline:
+                continue
+            del self.settling[uid]
+            self.tried(judge(settling.study, settling.response, received))
+
+    def tried(self, result: StudyResult) -> None:
+        """An attempt to move a study has its verdict: it stands, or the study comes again."""
+        uid = result.study.study_instance_uid
+        if remedy(result.outcome, result.status, result.received) is Remedy.AGAIN_AFTER_PAUSE:
+            self.short_of_resources(result.detail)
+        elif result.outcome is Outcome.RETRIEVED:
+            self.patience.served()
+        size = self.on_disk.of(uid).size
+        tried = self.agenda.tried(result)
+        if tried.comes_again:
+            return
+        self.on_disk.forget(uid)
+        if result.outcome is Outcome.RETRIEVED:
+            study = result.study
+            record = Record(
+                "", 0, study.patient_id, uid, study.accession_number, tried.result.expected, tried.result.received,
+                tried.result.attempts, 0.0, size, _now(),
+            )  # fmt: skip
+            self.known_studies[uid] = record
+            for request, studies in tried.wanted_by.items():
+                self.enter_study(request, studies, record)
+        self.finished(tried.finished, "" if result.outcome is Outcome.RETRIEVED else result.detail)
+
+    def association_ended(self, ended: Ended) -> None:
+        """What an association left unanswered is asked again; what it broke at has lost an attempt."""
+        ended.association.is_busy = False
+        expected_end = self.is_stopping or not self.is_open
+        under_way = None if expected_end else ended.under_way
+        self.agenda.put_back([item for item in ended.unanswered if isinstance(item, Study) and item is not under_way])
+        group = self.inquiries.put_back(
+            [item for item in ended.unanswered if isinstance(item, Ticket)],
+            under_way if isinstance(under_way, Ticket) else None,
+        )
+        if group is not None:
+            self.finished(self.agenda.group_broke(group, f"C-FIND: {ended.trouble}"), ended.trouble)
+        if isinstance(under_way, Study):
+            received = self.on_disk.of(under_way.study_instance_uid).instances
+            outcome = Outcome.PARTIAL if received else Outcome.FAILED
+            expected = under_way.announced_instances or 0
+            self.tried(StudyResult(under_way, outcome, expected, received, detail=f"C-MOVE: {ended.trouble}"))
+        if ended.trouble and not expected_end:
+            self.trouble(ended.trouble)
+
+    def trouble(self, why: str) -> None:
+        """The association could not be made or broke: pause, longer each time, and give up in the end."""
+        now = time.monotonic()
+        if now < self.resume_at:
+            return  # another association told of the same trouble
+        if self.patience.is_over(now):
+            self.stop(
+                GaveUpError(
+                    f"{self.system.src_aet} has not answered for {in_hours(self.patience.silent_seconds(now))} "
+                    f"({why}); check the network and SrcAet with TestConnection.py, then start the same command again"
+                )
+            )
+            return
+        pause = self.patience.pause_for_silence(now)
+        self.pause(pause)
+        logging.warning("%s: %s; trying again in %.0f s", self.system.src_aet, why, pause)
+
+    def short_of_resources(self, why: str) -> None:
+        """The PACS has too much to do: pause, longer each time, and give up in the end."""
+        now = time.monotonic()
+        if now < self.resume_at:
+            return
+        if self.patience.is_over(now):
+            self.stop(GaveUpError(f"{self.system.src_aet}: {why}, for {self.system.give_up_minutes:g} minutes"))
+            return
+        pause = self.patience.pause_for_shortage(now)
+        self.pause(pause)
+        logging.warning("%s: %s; trying again in %.0f s", self.system.src_aet, why, pause)
+
+    # What is complete
+
+    def enter_study(self, request: int, studies: int, record: Record) -> None:
+        """Enter a verified study, one of so many of a request, into checkpoint and ledger."""
+        text = request_text(self.worklist.requests[request])
+        if self.in_ledger.get((text, record.study_instance_uid)) != studies:
+            self.in_ledger[text, record.study_instance_uid] = studies
+            self.to_ledger.append(replace(record, request=text, studies=studies))
+            self.to_enter.append(f"{record.patient_id},{record.study_instance_uid}")
+
+    def finished(self, finished: Sequence[Finished], bad_ending: str = "") -> None:
+        """Requests have their result; ten bad endings alike stop the run."""
+        for one in finished:
+            request = self.worklist.requests[one.request]
+            self.results[one.request] = one.result
+            for study in one.studies:  # of those, some may have been completed by an earlier run or another row
+                known = self.known_studies.get(study.study.study_instance_uid)
+                if study.outcome is Outcome.RETRIEVED and known is not None:
+                    self.enter_study(one.request, len(one.studies), known)
+            if one.result.outcome is Outcome.RETRIEVED:
+                self.to_enter.extend(row_entries(request))
+            rows = self.rows_of(one.request)
+            self.progress.rows_done(len(rows))
+            self.to_say += [self.row_line(row, one.result) for row in rows]
+            if self.breaker.ended(bad_ending):
+                self.stop(
+                    GaveUpError(
+                        f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last with: {one.result.detail}; the "
+                        "rest is pending. Check the attributes and system.json, then start the same command again"
+                    )
+                )
+
+    def row_line(self, row: int, result: RowResult) -> str:
+        """The line of the log for a finished row; values of patients stay in the outcomes file."""
+        parts = [f"line {self.worklist.lines[row]}: {result.outcome.value}"]
+        if result.studies:
+            parts.append(f"{result.studies} studies" if result.studies > 1 else "1 study")
+        if result.expected:
+            parts.append(f"{result.received} of {result.expected} images")
+        if result.outcome in (Outcome.FAILED, Outcome.PARTIAL) and result.studies <= 1:
+            parts.append(result.detail)
+        return ", ".join(parts)
+
+    def record(self) -> None:
+        """Put on disk what is complete, then say so."""
+        if self.to_enter or self.to_ledger:
+            self.checkpoint.record(self.to_enter, self.to_ledger)
+            self.to_enter, self.to_ledger = [], []
+        for line in self.to_say:
+            logging.info(line)
+        self.to_say.clear()
+
+    # The end
+
+    def say_progress(self) -> None:
+        """The progress line of the log."""
+        logging.info(self.progress.line(self.on_disk.instances, self.on_disk.size, self.working_seconds))
+
+    def write_outcomes(self) -> None:
+        """Write the outcome files as things stand."""
+        results = self.results
+        if unfinished := self.agenda.unfinished():
+            results = results.copy()
+            for request, studies in unfinished.items():
+                complete = sum(study.outcome is Outcome.RETRIEVED for study in studies)
+                results[request] = RowResult(
+                    Outcome.PENDING, received=sum(study.received for study in studies),
+                    detail=f"begun: {complete} studies are retrieved so far",
+                )  # fmt: skip
+        outcomes.write_outcomes(self.modified, self.worklist, results)
+
+    def finish(self, reason: NifflerError | None) -> int:
+        """Save, write the outcomes, say how it went; returns the exit code."""
+        self.progress.close()
+        self.checkpoint.close()
+        self.write_outcomes()
+        counts = outcomes.count(self.worklist, self.results)
+        summary = self.summary(counts)
+        for line in summary:
+            logging.info(line)
+        if reason is None:
+            title = "[EXTRACTION COMPLETE]"
+            logging.info(
+                "%s %s: Niffler Extraction to %s Completes. Terminating the completed storescp process.",
+                title, datetime.now(), self.settings.storage_folder,
+            )  # fmt: skip
+        else:
+            title = "[EXTRACTION STOPPED]"
+            logging.error("%s %s: %s", title, datetime.now(), reason)
+            summary.append(str(reason))
+        if self.settings.wants_email and not isinstance(reason, StoppedError):
+            problem = mail.send_report(
+                self.system.smtp_host, self.system.smtp_port, self.settings.your_email,
+                f"Niffler {title} {self.settings.csv_file.name}", "\n".join(summary),
+            )  # fmt: skip
+            if problem:
+                logging.warning("the email was not sent: %s", problem)
+        return outcomes.exit_code(counts) if reason is None else reason.exit_code
+
+    def summary(self, counts: dict[Outcome, int]) -> list[str]:
+        """What the log and the email say at the end; no patient data."""
+        rows = ", ".join(f"{outcome.value} {number}" for outcome, number in counts.items())
+        lines = [f"{len(self.worklist.table)} rows: {rows}"]
+        if self.retrieves:
+            lines.append(
+                f"{self.on_disk.instances} images, {self.on_disk.size / 1e9:.2f} GB received in this run, in "
+                f"{self.settings.storage_folder}"
+            )
+        else:
+            lines.append(f"metadata in {self.metadata.path}")
+        if self.unrequested:
+            lines.append(f"unrequested: {len(self.unrequested)} instances that were not asked for, counted for no row:")
+            lines += [f"unrequested: {path}" for path in self.unrequested[:MOST_UNREQUESTED_SHOWN]]
+        lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
+        lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
+        lines.append(f"it took {in_hours((datetime.now() - self.started).total_seconds())}")
+        return lines
+
+
+def _now() -> str:
+    return datetime.now().isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Threads that each carry on one C-FIND or C-MOVE association at a time and report what is answered."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from niffler.dcm4che import Conversation, Tools, match_name
+from niffler.query_files import read_match, write_find_query, write_move_query
+from niffler.vocabulary import Ending, Match, Query, QueryAnswer, Response, Study
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+Reading = tuple[Conversation, Iterator[tuple[int, Answer | None]]]
+"""A conversation, and what it tells: the number of the item (from 1) and its answer, None while one is pending."""
+
+_UNREADABLE_MATCH = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[Item, Answer]):
+    """One request has its final response."""
+
+    item: Item
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The PACS sent a response that is not final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The association is over, broken where there is ``trouble``.
+
+    ``unanswered`` are the items to be asked again, ``under_way`` the one of them that the PACS was at.
+    """
+
+    association: "Association[Any, Any]"
+    trouble: str
+    unanswered: tuple[object, ...]
+    under_way: object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """An error in the thread itself, which the main thread raises again."""
+
+    error: BaseException
+
+
+class Association(Generic[Item, Answer]):
+    """A long-lived thread for one association at a time: the tools' parent-death signal follows the thread.
+
+    What happens is put into the queue as Answered, Heard, Ended or Broke.
+    """
+
+    def __init__(
+        self, name: str, events: "SimpleQueue[object]", converse: Callable[[Sequence[Item]], Reading[Answer]]
+    ) -> None:
+        self._events = events
+        self._converse = converse
+        self._jobs: SimpleQueue[tuple[Item, ...] | None] = SimpleQueue()
+        self._conversation: Conversation | None = None
+        self._must_stop = False
+        self.is_busy = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """Ask for these items; answers and the end come as events."""
+        self.is_busy = True
+        self._must_stop = False
+        self._jobs.put(tuple(items))
+
+    def stop_after_current(self) -> None:
+        """Let no other request begin."""
+        self._must_stop = True
+        if self._conversation is not None:
+            self._conversation.stop_after_current()
+
+    def kill(self) -> None:
+        """Break off at once."""
+        self._must_stop = True
+        if self._conversation is not None:
+            self._conversation.kill()
+
+    def close(self) -> None:
+        """End the thread, and the tool with it."""
+        self.kill()
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (items := self._jobs.get()) is not None:
+            try:
+                self._carry_on(items)
+            except BaseException as error:
+                self._events.put(Broke(error))
+
+    def _carry_on(self, items: tuple[Item, ...]) -> None:
+        if self._must_stop:
+            self._events.put(Ended(self, "", items, None))
+            return
+        unanswered = dict(enumerate(items, 1))
+        self._conversation, told = self._converse(items)
+        if self._must_stop:  # asked between the two lines above
+            self._conversation.stop_after_current()
+        for number, answer in told:
+            if answer is None:
+                self._events.put(Heard())
+            elif number in unanswered:
+                self._events.put(Answered(unanswered.pop(number), answer))
+        ending: Ending = self._conversation.ending
+        self._conversation = None
+        under_way = unanswered.get(ending.under_way) if ending.under_way is not None else None
+        self._events.put(Ended(self, ending.trouble, tuple(unanswered.values()), under_way))
+
+
+def finding(
+    tools: Tools, folder: Path, *, most_matches: int, most_series: int
+) -> Callable[[Sequence[Query]], Reading[QueryAnswer]]:
+    """How a C-FIND association is carried on: queries of one kind in, an answer each out.
+
+    ``folder`` is private to it. A query that matches more than ``most_matches`` studies (``most_series`` series) is
+    cancelled.
+    """
+
+    def converse(queries: Sequence[Query]) -> Reading[QueryAnswer]:
+        folder.mkdir(exist_ok=True)
+        files = [folder / f"query-{number:06d}.xml" for number in range(1, len(queries) + 1)]
+        for file, query in zip(files, queries, strict=True):
+            write_find_query(file, query)
+        kind = queries[0].kind
+        most = most_matches if kind.level == "STUDY" else most_series
+        conversation = tools.find(files, kind, folder, cancel_after=most + 1)
+        return conversation, _query_answers(conversation, folder, files)
+
+    return converse
+
+
+def moving(
+    tools: Tools, folder: Path, destination: str, *, patient_root: bool
+) -> Callable[[Sequence[Study]], Reading[Response]]:
+    """How a C-MOVE association is carried on: studies in, the final response of each out."""
+
+    def converse(studies: Sequence[Study]) -> Reading[Response]:
+        folder.mkdir(exist_ok=True)
+        files = [folder / f"study-{number:06d}.dcm" for number in range(1, len(studies) + 1)]
+        for file, study in zip(files, studies, strict=True):
+            write_move_query(file, study)
+        # A PACS that answers without PatientID leaves only the StudyRoot model to name its studies.
+        named = patient_root and all(study.patient_id for study in studies)
+        conversation = tools.move(files, destination, patient_root=named)
+        return conversation, _final_responses(conversation, files)
+
+    return converse
+
+
+def _query_answers(
+    conversation: Conversation, folder: Path, files: Sequence[Path]
+) -> Iterator[tuple[int, QueryAnswer | None]]:
+    matches: dict[int, list[Match]] = {}
+    unreadable: dict[int, str] = {}
+    announced: list[int] = []
+    read = 0
+    for response in conversation.responses():
+        # A match is in its file when the response after it is printed.
+        for number in announced[read:]:
+            read += 1
+            match_file = folder / match_name(read)
+            try:
+                matches.setdefault(number, []).append(read_match(match_file))
+            except (OSError, ValueError) as error:
+                unreadable[number] = str(error)
+            match_file.unlink(missing_ok=True)
+        if response.is_pending:
+            announced.append(response.message_id)
+            if len(announced) % 100 == 1:
+                yield response.message_id, None
+            continue
+        final = response
+        if (why := unreadable.get(response.message_id)) and response.status == 0:
+            final = Response(response.message_id, _UNREADABLE_MATCH, comment=f"a match could not be read: {why}")
+        yield response.message_id, QueryAnswer(tuple(matches.pop(response.message_id, ())), final)
+        files[response.message_id - 1].unlink(missing_ok=True)
+    for file in (*files, *folder.glob("match-*")):
+        file.unlink(missing_ok=True)
+
+
+def _final_responses(conversation: Conversation, files: Sequence[Path]) -> Iterator[tuple[int, Response | None]]:
+    for response in conversation.responses():
+        yield response.message_id, None if response.is_pending else response
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,203 @@
+"""The checkpoint: a pickled list of strings, its journal, and the ledger of what was verified."""
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from niffler.errors import GaveUpError, WrongInputError
+from niffler.files import flush_folder, write_atomically
+from niffler.ledger import Record, header_line, read_ledger, record_line
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The file a run appends to, and how much of it is recorded; what is beyond was written by a run that died."""
+
+    path: Path
+    size: int
+
+
+class Checkpoint:
+    """What is verified complete. An entry is recorded for good when ``record`` returns.
+
+    ``<base>.pickle`` is rewritten by ``save``; between two writes each completion is a line of
+    ``<base>.pickle.journal``, flushed to disk. ``<base>.studies.csv`` is the ledger.
+    """
+
+    def __init__(self, base: Path, *, output: Path | None = None) -> None:
+        """Open the checkpoint of a list; ``output`` is a file whose length is recorded with each entry."""
+        self.path = base.with_name(f"{base.name}.pickle")
+        self.ledger_path = base.with_name(f"{base.name}.studies.csv")
+        self._journal_path = base.with_name(f"{base.name}.pickle.journal")
+        self._output = output
+        self._unsaved: list[Record] = []
+        self.entries: dict[str, None] = {}
+        self.records: list[Record] = []
+        self.recorded_output_size: int | None = None
+        self.continues = self.path.exists()
+        if self.continues:
+            self.entries = dict.fromkeys(_read_pickle(self.path))
+            _cut_torn_line(self.ledger_path)
+            self.records = read_ledger(self.ledger_path)
+            self._merge_journal()
+        else:
+            # Deleting the pickle starts from scratch: a journal or ledger without it belongs to the run before.
+            self._journal_path.unlink(missing_ok=True)
+            self.ledger_path.unlink(missing_ok=True)
+        self._journal: BinaryIO | None = None
+
+    def begin(self) -> None:
+        """Write the pickle and a journal without lines; from here on completions can be recorded."""
+        if not self.continues:
+            _append(self.ledger_path, header_line())
+        self.save()
+
+    def record(self, entries: Iterable[str], records: Iterable[Record]) -> None:
+        """Record what is complete; on disk when this returns. Raises GaveUpError where the disk refuses."""
+        assert self._journal is not None, "begin() comes first"
+        new = [entry for entry in entries if entry not in self.entries]
+        added = list(records)
+        line: dict[str, object] = {"entries": new, "records": [astuple(record) for record in added]}
+        if self._output is not None:
+            line["output_size"] = self._output.stat().st_size
+        try:
+            self._journal.write(json.dumps(line).encode() + b"\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            raise _cannot_write(self._journal_path, error) from None
+        self.entries.update(dict.fromkeys(new))
+        self._unsaved += added
+
+    def withdraw(self, entries: Iterable[str]) -> None:
+        """Take entries back that turned out not to be complete, and write the pickle without them."""
+        for entry in entries:
+            self.entries.pop(entry, None)
+        self.save()
+
+    def save(self) -> None:
+        """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
+        try:
+            _append(self.ledger_path, "".join(map(record_line, self._unsaved)))
+            self._unsaved = []
+            write_atomically(self.path, pickle.dumps(list(self.entries)))
+            if self._journal is not None:
+                self._journal.close()
+            self._journal = self._journal_path.open("wb")
+            if self._output is not None and self._output.exists():
+                self._journal.write(json.dumps({"output_size": self._output.stat().st_size}).encode() + b"\n")
+                self._journal.flush()
+            os.fsync(self._journal.fileno())
+            flush_folder(self.path.parent)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+
+    def close(self) -> None:
+        """The orderly end: the pickle holds everything, and the journal goes."""
+        self.save()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._journal_path.unlink(missing_ok=True)
+
+    def _merge_journal(self) -> None:
+        try:
+            content = self._journal_path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise WrongInputError(f"{self._journal_path}: cannot be read: {error.strerror}") from None
+        known = {(record.request, record.study_instance_uid, record.finished) for record in self.records}
+        for line in content.split(b"\n")[:-1]:  # what follows the last line end is torn, or nothing
+            try:
+                told = json.loads(line)
+                entries = [str(entry) for entry in told.get("entries", ())]
+                records = [Record(*values) for values in told.get("records", ())]
+                size = told.get("output_size")
+            except (ValueError, TypeError, AttributeError):
+                break  # a power cut can leave blocks of zeros; what was flushed before them is whole
+            self.entries.update(dict.fromkeys(entries))
+            # The journal is emptied last, so some of it may stand in the ledger already.
+            self._unsaved += [
+                record
+                for record in records
+                if (record.request, record.study_instance_uid, record.finished) not in known
+            ]
+            self.recorded_output_size = size if isinstance(size, int) else self.recorded_output_size
+        self.records = self.records + self._unsaved
+
+
+class _ListOfStrings(pickle.Unpickler):
+    """An unpickler for plain values: whatever would import or call something is refused."""
+
+    def find_class(self, module_name: str, global_name: str) -> object:
+        raise pickle.UnpicklingError(f"it names {module_name}.{global_name}")
+
+    def persistent_load(self, pid: object) -> object:
+        raise pickle.UnpicklingError("it refers to something outside")
+
+
+def _read_pickle(path: Path) -> list[str]:
+    remedy = "if it is not needed, move it away and the extraction starts from scratch"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WrongInputError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
+    try:
+        entries = _ListOfStrings(io.BytesIO(content)).load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise WrongInputError(
+            f"{path}: the checkpoint cannot be read ({type(error).__name__}: {error}); {remedy}"
+        ) from None
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise WrongInputError(f"{path}: the checkpoint is not a list of strings as Niffler writes it; {remedy}")
+    return entries
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take away a last line without its end, left by a power cut; the journal still has what it said."""
+    try:
+        with path.open("rb+") as stream:
+            end = size = stream.seek(0, os.SEEK_END)
+            while end:
+                start = max(0, end - 4096)
+                stream.seek(start)
+                line_end = stream.read(end - start).rfind(b"\n")
+                if line_end >= 0:
+                    end = start + line_end + 1
+                    break
+                end = start
+            if end < size:
+                stream.truncate(end)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def _append(path: Path, text: str) -> None:
+    if not text:
+        return
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _cannot_write(path: Path, error: OSError) -> GaveUpError:
+    return GaveUpError(
+        f"{path}: cannot be written: {error.strerror}; make room or mend the folder, then start the same command again"
+    )
+
+
+def by_request(records: Iterable[Record]) -> Mapping[str, dict[str, Record]]:
+    """Request → StudyInstanceUID → its record; where a study was verified twice, the later."""
+    grouped: dict[str, dict[str, Record]] = {}
+    for record in records:
+        grouped.setdefault(record.request, {})[record.study_instance_uid] = record
+    return grouped

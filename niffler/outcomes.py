@@ -1,0 +1,53 @@
+"""Row → outcome: the outcomes file, the rows that need somebody to look, the summary, the exit code."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from niffler.files import write_csv
+from niffler.vocabulary import ANSWERED, Outcome, RowResult
+from niffler.worklist import OUTCOME_COLUMNS, Worklist
+
+
+def outcomes_csv(modified_csv: Path) -> Path:
+    """The file with every row and what became of it."""
+    return modified_csv.with_name(f"{modified_csv.name}.outcomes.csv")
+
+
+def unfinished_csv(modified_csv: Path) -> Path:
+    """The file with the rows that have no good answer; it can be given as CsvFile."""
+    return modified_csv.with_name(f"{modified_csv.name}.unfinished.csv")
+
+
+def row_results(worklist: Worklist, results: Sequence[RowResult]) -> Iterator[RowResult]:
+    """The result of each row of the input, from those of the requests."""
+    for row, request in enumerate(worklist.request_of_row):
+        yield results[request] if request >= 0 else RowResult(Outcome.INVALID, detail=worklist.faults[row])
+
+
+def write_outcomes(modified_csv: Path, worklist: Worklist, results: Sequence[RowResult]) -> None:
+    """Write both files: the columns of the input as they were, then what became of the row."""
+    header = [*map(str, worklist.table.columns), *OUTCOME_COLUMNS]
+
+    def rows(only_unfinished: bool) -> Iterator[Sequence[object]]:
+        yield header
+        columns = [worklist.table.iloc[:, index].tolist() for index in range(worklist.table.shape[1])]
+        for cells, result in zip(zip(*columns, strict=True), row_results(worklist, results), strict=True):
+            if only_unfinished and result.outcome in (Outcome.RETRIEVED, Outcome.FOUND):
+                continue
+            yield (*cells, result.outcome.value, result.studies, result.expected, result.received, result.attempts,
+                   result.detail)  # fmt: skip
+
+    write_csv(outcomes_csv(modified_csv), rows(only_unfinished=False))
+    write_csv(unfinished_csv(modified_csv), rows(only_unfinished=True))
+
+
+def count(worklist: Worklist, results: Sequence[RowResult]) -> dict[Outcome, int]:
+    """How many rows have which outcome, in the order of the vocabulary; outcomes without rows are left out."""
+    counted = Counter(result.outcome for result in row_results(worklist, results))
+    return {outcome: counted[outcome] for outcome in Outcome if counted[outcome]}
+
+
+def exit_code(counts: dict[Outcome, int]) -> int:
+    """0 where every row has its answer, else 1."""
+    return 0 if set(counts) <= ANSWERED else 1

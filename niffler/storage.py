@@ -1,0 +1,59 @@
+"""The folder that receives: whether it is still there, how much fits, what a dead receiver left in it."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from niffler.errors import GaveUpError
+
+
+@dataclass(frozen=True)
+class Storage:
+    """StorageFolder as it was when the run began; ``identity`` tells a folder from one mounted over or under it."""
+
+    folder: Path
+    identity: tuple[int, int]
+    least_free: float
+    """Bytes that must stay free."""
+
+    def check(self) -> None:
+        """Raise GaveUpError where the folder is gone or too full to begin another study."""
+        try:
+            if _identity(self.folder) != self.identity:
+                raise GaveUpError(
+                    f"{self.folder}: is not the folder that it was at the start; was its disk unmounted? Mount it, "
+                    "then start the same command again"
+                )
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise GaveUpError(
+                f"{self.folder}: cannot be used any more: {error.strerror}; mend it, then start the same command again"
+            ) from None
+        if free < self.least_free:
+            raise GaveUpError(
+                f"{self.folder}: the disk is full: {free / 1e9:.2f} GB free, MinFreeDiskGB is "
+                f"{self.least_free / 1e9:g}; make room, then start the same command again"
+            )
+
+
+def open_storage(folder: Path, least_free_gigabytes: float) -> Storage:
+    """Look at the folder at the start of a run."""
+    return Storage(folder, _identity(folder), least_free_gigabytes * 1e9)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is in the folder."""
+    return next(folder.iterdir(), None) is None
+
+
+def remove_parts(folder: Path) -> int:
+    """Remove the ``.part`` files that a dead storescp left in its root folder; returns how many."""
+    parts = list(folder.glob("*.part"))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return len(parts)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

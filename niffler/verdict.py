@@ -1,0 +1,60 @@
+"""What a C-MOVE response and the files on disk say together about one study."""
+
+from niffler.arrivals import Received
+from niffler.status import in_words
+from niffler.vocabulary import Outcome, Response, Study, StudyResult
+
+_SOME_FAILED = 0xB000
+
+
+def deliveries_told(response: Response) -> int:
+    """How many instances the PACS says it sent (PS3.4 C.4.2.1.6: completed, and completed with a warning)."""
+    return (response.completed or 0) + (response.warning or 0)
+
+
+def judge(study: Study, response: Response, received: Received | None) -> StudyResult:
+    """The verdict on one attempt; ``received`` is None where another machine receives.
+
+    Retrieved means: the final status is a success, no sub-operation failed, and both the counts and the files reach
+    what the PACS announced. The counts alone decide only where another machine receives.
+    """
+    told = deliveries_told(response)
+    announced = study.announced_instances or 0
+    counted = response.completed is not None
+    there = told if received is None else received.instances
+    expected = max(announced, told + (response.failed or 0)) if counted else max(announced, there)
+    outcome, detail = _judged(announced, response, received, told if counted else there, there)
+    if outcome is Outcome.RETRIEVED and announced and there > announced:
+        detail = f"the PACS announced {announced}"
+    if outcome is Outcome.RETRIEVED:
+        expected = there
+    if received is None:
+        detail = f"received by another AE, counts as the PACS told them{'; ' if detail else ''}{detail}"
+    return StudyResult(study, outcome, expected=expected, received=there, detail=detail, status=response.status)
+
+
+def _judged(
+    announced: int, response: Response, received: Received | None, sent: int, there: int
+) -> tuple[Outcome, str]:
+    some = Outcome.PARTIAL if there else Outcome.FAILED
+    words = in_words(response.status, response.comment)
+    if response.status != 0 and not (response.status == _SOME_FAILED and not response.failed and sent):
+        return some, f"C-MOVE: {words}{_failures(response)}"
+    if response.failed:
+        return some, f"C-MOVE: {words}{_failures(response)}"
+    if not sent:
+        return some, f"C-MOVE: {words}, but no image was sent"
+    if sent < announced:
+        return some, f"the PACS announced {announced} instances and sent {sent}"
+    if received is None:
+        return Outcome.RETRIEVED, ""
+    other = f", {received.other_patient} carry another PatientID" if received.other_patient else ""
+    if there < announced:
+        return some, f"the PACS announced {announced} instances, {there} are on disk{other}"
+    if there < sent and received.deliveries < sent:
+        return some, f"the PACS counted {sent} instances as sent, {received.deliveries} of this study arrived{other}"
+    return Outcome.RETRIEVED, ""
+
+
+def _failures(response: Response) -> str:
+    return f", {response.failed} of {response.failed + deliveries_told(response)} failed" if response.failed else ""
