@@ -12,104 +12,81 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any
 
 import schedule
-from niffler.night import Window
-from niffler.settings import InformationModel, Mode, Settings, read_settings
 
-from niffler import mail, outcomes, printed, slots
+from niffler import mail, outcomes, slots
 from niffler.agenda import Agenda, Finished
-from niffler.arrivals import Arrival, ArrivalReader, Arrived, OnDisk
-from niffler.associations import Answered, Association, Broke, Ended, Heard, finding, moving
-from niffler.carried import carried_find, carried_row, carried_study, row_entries
-from niffler.checkpoint import Checkpoint, by_request
+from niffler.arrivals import Arrival, Arrived, OnDisk
+from niffler.associations import Answered, Broke, Ended, Heard
+from niffler.books import Books, carried_rows
+from niffler.checkpoint import Checkpoint
+from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
-from niffler.errors import CannotStartError, GaveUpError, NifflerError
+from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError
 from niffler.inquiries import Inquiries, Ticket
-from niffler.ledger import Record, request_text
-from niffler.log import start_log, tool_output
+from niffler.log import start_log
 from niffler.lookup import LookupRules, plan
-from niffler.metadata import BRIEF_COLUMNS, MetadataFile, columns_of
+from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
+from niffler.night import Window
 from niffler.progress import Progress, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Remedy, remedy
+from niffler.settings import InformationModel, Mode, Settings
+from niffler.settings_files import read_settings
 from niffler.status import in_words
-from niffler.storage import Storage, is_empty, open_storage, remove_parts
+from niffler.storage import is_empty, open_storage, remove_parts
 from niffler.verdict import deliveries_told, judge
-from niffler.vocabulary import (
-    PENDING,
-    Lookup,
-    Outcome,
-    QueryAnswer,
-    Response,
-    RowResult,
-    Study,
-    StudyResult,
-)
+from niffler.vocabulary import PENDING, Lookup, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
 
 FIRST_QUERIES = 10
 """The first C-FINDs of a retrieval are few, so that images flow soon."""
+MOST_MATCHES = 1000
+"""A query is cancelled after so many matches, or MaxStudiesPerRow where that is more."""
 MOST_MATCHES_IN_FIND_MODES = 100_000
 SETTLE_SECONDS = 10.0
 """How long images may lag behind the final C-MOVE response: storescp has written them, its log is still read."""
 STOP_GRACE_SECONDS = 5.0
 """How long a study under way may go on when the run is asked to stop; ``docker stop`` kills after ten seconds."""
 RECEIVER_STARTS = 4
-DESTINATION_UNKNOWN = 0xA801
 PASS_PAUSE_SECONDS = 2.0
 """Before what failed is tried again: some troubles of a PACS heal by themselves."""
+DESTINATION_UNKNOWN = 0xA801
 MOST_UNREQUESTED_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one extraction; returns the exit code that the README explains."""
     try:
-        settings = read_settings(
-            sys.argv[1:] if arguments is None else arguments, beside=Path(__file__).resolve().parent
-        )
+        script = Path(__file__).resolve()
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments, beside=script.parent)
         start_log(Path(f"niffler{settings.system.niffler_id}.log"))
     except NifflerError as failure:
         sys.stderr.write(f"{failure}\n")
         return failure.exit_code
     system = settings.system
-    list_lock = modified_csv(settings.csv_file).with_suffix(".csv.lock")
     try:
         with (
-            slots.claim_slot(str(system.src_aet), system.max_niffler_processes, Path(__file__).name) as slot,
-            slots.lock_file(list_lock),
+            slots.claim_slot(str(system.src_aet), system.max_niffler_processes) as running,
+            slots.claim_file(settings.csv_file),
+            slots.claim_file(settings.storage_folder / OUTPUT_NAME)
+            if settings.mode is not Mode.RETRIEVE
+            else contextlib.nullcontext(),
         ):
-            logging.info(
-                "Number of running niffler processes: %d and storescp processes: %d",
-                slot.niffler_processes,
-                slot.storescp_processes,
-            )
+            logging.info(running.in_words)
             return Extraction(settings).run()
     except slots.SlotTakenError as refusal:
-        logging.info(
-            "Number of running niffler processes: %d and storescp processes: %d",
-            refusal.niffler_processes,
-            refusal.storescp_processes,
-        )
+        logging.info(refusal.running.in_words)
         logging.error(str(refusal))
         return refusal.exit_code
     except NifflerError as failure:
         for line in str(failure).splitlines():
             logging.error(line)
         return failure.exit_code
-
-
-class StoppedError(NifflerError):
-    """The run was asked to stop; its exit code is the one shells give for the signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the checkpoint is saved")
-        self.exit_code = 128 + number
 
 
 @dataclass(frozen=True)
@@ -122,32 +99,27 @@ class _Settling:
 
 
 class Extraction:
-    """One run over one list. Its state belongs to the main thread; all others only put events into the queue."""
+    """One run over one list. All of its state belongs to the main thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.system = settings.system
         self.retrieves = settings.mode is Mode.RETRIEVE
-        self.events: SimpleQueue[object] = SimpleQueue()
-        self.started = datetime.now()
+        self.patient_root = settings.system.information_model is InformationModel.PATIENT_ROOT
+        self.connections = Connections()
         self.window = Window(self.system.start_hour, self.system.end_hour)
         self.patience = Patience(self.system.give_up_minutes * 60)
         self.breaker = Breaker()
         self.on_disk = OnDisk()
         self.settling: dict[str, _Settling] = {}
         self.begun_at: dict[str, float] = {}
-        self.to_enter: list[str] = []
-        self.to_ledger: list[Record] = []
         self.to_say: list[str] = []
         self.unrequested: list[str] = []
-        self.finders: list[Association[Ticket, QueryAnswer]] = []
-        self.movers: list[Association[Study, Response]] = []
-        self.receiver: Receiver | None = None
         self.receiver_starts = 0
         self.resume_at = 0.0
-        self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
-        self.under_lookup = 0
         self.is_open = True
+        self.shut_at = 0.0
+        self.started = time.monotonic()
         self.working_seconds = 0.0
         self.is_stopping = False
         self.reason: NifflerError | None = None
@@ -155,17 +127,17 @@ class Extraction:
     # The run, top to bottom
 
     def run(self) -> int:
-        """The extraction: prepare, work until every row has its outcome, report; returns the exit code."""
+        """Prepare, work until every row has its outcome, report; returns the exit code."""
         for warning in self.settings.warnings:
             logging.warning(warning)
         self.read_list()
-        self.check_machine()
-        self.take_up_checkpoint()
-        with self.signals():
+        with tempfile.TemporaryDirectory(prefix="niffler-") as folder, self.signals():
+            self.check_machine(Path(folder))
+            self.take_up_checkpoint()
             try:
-                with tempfile.TemporaryDirectory(prefix="niffler-") as folder, self.connections(Path(folder)):
+                with self.connect(Path(folder)):
                     if not self.retrieves:
-                        self.metadata.begin(self.metadata_size)
+                        self.metadata.begin(self.checkpoint.recorded_output_size)
                     self.checkpoint.begin()
                     self.work()
             except (GaveUpError, StoppedError) as reason:
@@ -188,154 +160,108 @@ class Extraction:
         self.modified = modified_csv(settings.csv_file)
         write_modified_csv(self.modified, self.worklist, columns)
         self.rows_of = rows_by_request(self.worklist)
-        self.results: list[RowResult] = [PENDING] * len(self.worklist.requests)
         logging.info(
             "%s: %d rows, %d different requests, %d invalid rows",
-            settings.csv_file, len(self.worklist.table), len(self.results), len(self.worklist.faults),
+            settings.csv_file, len(self.worklist.table), len(self.worklist.requests), len(self.worklist.faults),
         )  # fmt: skip
-        for fault in self.worklist.faults.values():
-            logging.warning("%s: invalid: %s", settings.csv_file, fault.partition(":")[0])
 
-    def check_machine(self) -> None:
-        """The tools run, nothing of a dead run is left, the disk has room."""
-        self.tool_settings = tempfile.TemporaryDirectory(prefix="niffler-")
+    def check_machine(self, folder: Path) -> None:
+        """The tools run, nothing of a dead run is left, the storage is there."""
+        system, settings = self.system, self.settings
         self.tools = Tools(
-            folder=tools_folder(self.system.dcm4che_bin),
-            logging_folder=Path(self.tool_settings.name),
-            pacs=str(self.system.src_aet),
-            calling_ae=str(self.system.query_aet),
-            connect_seconds=self.system.connect_timeout_seconds,
-            response_seconds=self.system.response_timeout_seconds,
-            retrieve_seconds=self.system.retrieve_timeout_seconds,
-            extra_options=self.system.dcm4che_options,
+            folder=tools_folder(system.dcm4che_bin),
+            logging_folder=folder,
+            pacs=str(system.src_aet),
+            calling_ae=str(system.query_aet),
+            connect_seconds=system.connect_timeout_seconds,
+            response_seconds=system.response_timeout_seconds,
+            retrieve_seconds=system.retrieve_timeout_seconds,
+            extra_options=system.dcm4che_options,
         )
         logging.info("DCM4CHE: %s", self.tools.check())
-        self.end_leftovers()
-        self.storage: Storage = open_storage(self.settings.storage_folder, self.system.min_free_disk_gb)
-        if self.settings.receives_here and (parts := remove_parts(self.settings.storage_folder)):
-            logging.info("%s: removed %d .part files of a dead receiver", self.settings.storage_folder, parts)
-
-    def end_leftovers(self) -> None:
-        """End tools that a killed run of the same user left on our AE and port; name those of others."""
-        own = self.system.query_aet
-        leftovers = slots.leftover_tools(own.ae_title, own.port, str(self.system.src_aet))
+        leftovers = slots.leftover_tools(str(system.query_aet), str(system.src_aet))
         for tool in leftovers:
             if not tool.mine:
                 raise CannotStartError(
-                    f"{tool.name} (process {tool.pid}) of user {tool.user} still runs as {own}; ask that user, or an "
-                    f"administrator, to make sure that nobody needs it and to run: sudo kill {tool.pid}"
+                    f"{tool.name} (process {tool.pid}) of user {tool.user} still runs as {system.query_aet}; make sure "
+                    f"that nobody needs it, then run: sudo kill {tool.pid}"
                 )
-        if leftovers:
-            slots.end_processes([tool.pid for tool in leftovers])
-            logging.info(
-                "ended %s, left over from an extraction that is no longer alive",
-                ", ".join(f"{tool.name} (process {tool.pid})" for tool in leftovers),
-            )
+            logging.info("ending %s (process %d), left over from an extraction that was killed", tool.name, tool.pid)
+        slots.end_processes([tool.pid for tool in leftovers])
+        self.storage = open_storage(settings.storage_folder, system.min_free_disk_gb)
+        is_shared = slots.receives_into(settings.storage_folder)
+        if settings.receives_here and not is_shared and (parts := remove_parts(settings.storage_folder)):
+            logging.info("%s: removed %d .part files of a dead receiver", settings.storage_folder, parts)
 
     def take_up_checkpoint(self) -> None:
         """What earlier runs completed is carried over; what is left becomes the agenda."""
-        settings = self.settings
-        return_keywords: tuple[str, ...] = ()
-        output = None
-        if not self.retrieves:
-            return_keywords = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
-            self.metadata = MetadataFile(settings.storage_folder, return_keywords)
+        settings, requests = self.settings, self.worklist.requests
+        columns: tuple[str, ...] = ()
+        if self.retrieves:
+            self.checkpoint = Checkpoint(self.modified)
+        else:
+            columns = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
+            self.metadata = MetadataFile(settings.storage_folder, columns)
             self.metadata.check()
-            output = self.metadata.path
-        base = self.modified if self.retrieves else settings.storage_folder / "cfind-output.csv"
-        self.checkpoint = Checkpoint(base, output=output)
-        known = by_request(self.checkpoint.records)
-        carry = carried_row if self.retrieves else carried_find
-        carried = 0
-        for index, request in enumerate(self.worklist.requests):
-            records = list(known.get(request_text(request), {}).values())
-            result = carry(request, self.checkpoint.entries, records)
-            if result is not None:
-                self.results[index] = result
-                carried += len(self.rows_of(index))
-        self.known_studies = {record.study_instance_uid: record for record in self.checkpoint.records}
-        self.in_ledger = {
-            (record.request, record.study_instance_uid): record.studies for record in self.checkpoint.records
-        }
-        self.checkpoint.records.clear()
-        self.metadata_size = self.checkpoint.recorded_output_size
-        if carried:
-            logging.info("%s: %d rows are complete already", self.checkpoint.path, carried)
+            self.checkpoint = Checkpoint(self.metadata.path, output=self.metadata.path)
+        self.books = Books(self.checkpoint)
+        self.results: list[RowResult] = [PENDING] * len(requests)
+        carried = carried_rows(self.books, requests, retrieves=self.retrieves)
+        for index, result in carried.items():
+            self.results[index] = result
+        done = sum(len(self.rows_of(index)) for index in carried)
+        if done:
+            logging.info("%s: %d rows are complete already", self.checkpoint.path, done)
         if self.checkpoint.entries and settings.receives_here and is_empty(settings.storage_folder):
             logging.warning(
                 "%s lists finished studies, but %s is empty; they are not retrieved again. Delete the pickle to "
                 "retrieve everything from scratch",
                 self.checkpoint.path, settings.storage_folder,
             )  # fmt: skip
-        patient_root = self.system.information_model is InformationModel.PATIENT_ROOT
         wanted = (index for index, result in enumerate(self.results) if result is PENDING)
-        self.agenda = Agenda(plan(self.worklist.requests, wanted, patient_root=patient_root), self.system.max_attempts)
-        self.inquiries = Inquiries(
-            self.worklist.requests,
-            LookupRules(
-                patient_root=patient_root,
-                return_keywords=return_keywords,
-                most_studies=self.system.max_studies_per_row if self.retrieves else None,
-            ),
-        )
-        invalid = len(self.worklist.faults)
-        self.progress = Progress(len(self.worklist.table), carried + invalid)
-
-    # Connections: storescp, and the associations to the PACS
+        self.agenda = Agenda(plan(requests, wanted, patient_root=self.patient_root), self.system.max_attempts)
+        most_studies = self.system.max_studies_per_row if self.retrieves else None
+        self.inquiries = Inquiries(requests, LookupRules(self.patient_root, columns, most_studies))
+        self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
+        self.progress = Progress(len(self.worklist.table), done + len(self.worklist.faults))
 
     @contextlib.contextmanager
-    def connections(self, folder: Path) -> Iterator[None]:
-        """The receiver listens and the associations' threads live; all of them end however the run ends."""
+    def connect(self, folder: Path) -> Iterator[None]:
+        """The receiver listens, the associations can be made; all of them end however the run ends."""
+        system, settings = self.system, self.settings
+        most = max(system.max_studies_per_row, MOST_MATCHES) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
         with contextlib.ExitStack() as ending:
-            if self.settings.receives_here:
-                self.arrivals = ArrivalReader(self.events)
-                ending.callback(self.arrivals.close)
+            if settings.receives_here:
+                reception = Reception(
+                    settings.storage_folder, settings.file_path, system.accepted_calling_aets, Path("storescp.out"),
+                    system.log_megabytes,
+                )  # fmt: skip
+                ending.enter_context(self.connections.receiving(self.tools, reception))
                 self.start_receiver()
-                ending.callback(self.stop_receiver)
+                logging.info("storescp listens as %s, images go to %s", system.query_aet, settings.storage_folder)
             elif self.retrieves:
                 logging.info(
-                    "images go to the AE %s, which is not %s of this machine: its receiver is external, no storescp is "
-                    "started and files are not checked",
-                    self.system.dest_aet, self.system.query_aet.ae_title,
+                    "DestAet %s is not the AE of QueryAet %s: the receiver is external, no storescp is started, and "
+                    "what arrives there is not checked",
+                    system.dest_aet, system.query_aet,
                 )  # fmt: skip
-            most = max(self.system.max_studies_per_row, 1000) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
-            find = finding(self.tools, folder / "find", most_matches=most, most_series=10 * most)
-            self.finders = [Association("C-FIND", self.events, lambda tickets: find([one.query for one in tickets]))]
-            patient_root = self.system.information_model is InformationModel.PATIENT_ROOT
-            self.movers = [
-                Association(
-                    f"C-MOVE {number}",
-                    self.events,
-                    moving(self.tools, folder / f"move-{number}", self.system.dest_aet, patient_root=patient_root),
+            ending.enter_context(
+                self.connections.associating(
+                    self.tools,
+                    folder,
+                    movers=system.parallel_retrievals if self.retrieves else 0,
+                    destination=system.dest_aet,
+                    patient_root=self.patient_root,
+                    most_matches=most,
                 )
-                for number in range(self.system.parallel_retrievals if self.retrieves else 0)
-            ]
-            for association in self.associations:
-                ending.callback(association.close)
+            )
             yield
-
-    @property
-    def associations(self) -> list[Association[Any, Any]]:
-        """All associations, busy or not."""
-        return [*self.finders, *self.movers]
 
     def start_receiver(self) -> None:
         """Start storescp and wait until it listens."""
+        receiver = self.connections.receiver
+        assert receiver is not None
         self.receiver_starts += 1
-        stored_files = printed.StoredFiles()
-        output = tool_output(Path("storescp.out"), self.system.log_megabytes)
-
-        def on_line(line: str) -> None:
-            output.info(line)
-            path = stored_files.path_in(line)
-            if path is not None:
-                self.arrivals.stored(path)
-            elif printed.says_disk_full(line):
-                self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, then start again"))
-
-        receiver = self.tools.receiver(
-            self.settings.storage_folder, self.settings.file_path, self.system.accepted_calling_aets, on_line
-        )
         if not receiver.start():
             port = self.system.query_aet.port
             holder = slots.port_holder(port)
@@ -344,8 +270,6 @@ class Extraction:
                 f"storescp does not listen as {self.system.query_aet}: {why}; end that process or choose another port "
                 "in QueryAet (the PACS has to know it)"
             )
-        self.receiver = receiver
-        logging.info("storescp listens as %s, images go to %s", self.system.query_aet, self.settings.storage_folder)
 
     def replace_receiver(self, dead: Receiver) -> None:
         """Start storescp again after it died, a few times."""
@@ -358,18 +282,13 @@ class Extraction:
         except CannotStartError as failure:
             raise GaveUpError(str(failure)) from None
 
-    def stop_receiver(self) -> None:
-        """End storescp."""
-        if self.receiver is not None:
-            self.receiver.stop()
-
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
         """SIGINT, SIGTERM and, unless nohup has it ignored, SIGHUP end the run in good order."""
 
         def remember(number: int, _frame: FrameType | None) -> None:
             self.stop(StoppedError(number))
-            self.events.put(None)  # wakes the main thread
+            self.connections.wake()
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         for number, handler in before.items():
@@ -397,7 +316,7 @@ class Extraction:
                     jobs = self.planned_jobs()
                 jobs.run_pending()
                 self.hand_out()
-                self.take_in(self.next_events())
+                self.take_in(self.connections.next_events(self.longest_wait()))
         finally:
             self.end_associations()
 
@@ -411,8 +330,7 @@ class Extraction:
 
     def is_done(self) -> bool:
         """Whether nothing is left to do; begins the next pass where something failed in this one."""
-        busy = any(association.is_busy for association in self.associations)
-        if busy or self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work:
+        if self.connections.are_busy or self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work:
             return False
         if not self.agenda.has_another_pass:
             return True
@@ -425,13 +343,14 @@ class Extraction:
         if self.reason is not None:
             raise self.reason
         self.storage.check()
-        if self.receiver is not None and not self.receiver.is_alive:
-            self.replace_receiver(self.receiver)
+        receiver = self.connections.receiver
+        if receiver is not None and not receiver.is_alive:
+            self.replace_receiver(receiver)
         now = datetime.now()
         is_open = not self.system.nightly_only or self.window.is_open(now)
         if self.is_open and not is_open:
             logging.info("the nightly window is shut; no other study is begun before %s", self.window.next_opening(now))
-            for association in self.associations:
+            for association in self.connections.all:
                 association.stop_after_current()
             self.checkpoint.save()
             self.write_outcomes()
@@ -445,21 +364,22 @@ class Extraction:
         """Give each idle association its next requests, unless the window is shut or the PACS needs a pause."""
         if not self.is_open or time.monotonic() < self.resume_at:
             return
-        for finder in self.finders:
+        for finder in self.connections.finders:
             if not finder.is_busy:
                 self.begin_lookups()
                 if tickets := self.inquiries.take(self.queries_at_once):
                     finder.begin(tickets)
                     self.queries_at_once = min(self.queries_at_once * 4, self.system.queries_per_association)
-        for mover in self.movers:
+        for mover in self.connections.movers:
             if not mover.is_busy and (studies := self.agenda.next_studies(self.studies_at_once())):
                 for study in studies:
+                    self.begun_at.setdefault(study.study_instance_uid, time.monotonic())
                     self.on_disk.expect(study.study_instance_uid, study.patient_id)
                 mover.begin(studies)
 
     def begin_lookups(self) -> None:
         """Begin as many inquiries as one association can carry, but not far ahead of what is being moved."""
-        ahead = max(2 * len(self.movers) * self.system.retrievals_per_association, self.queries_at_once)
+        ahead = max(2 * len(self.connections.movers) * self.system.retrievals_per_association, self.queries_at_once)
         while self.inquiries.waiting < self.queries_at_once:
             if self.retrieves and self.agenda.studies_waiting + self.inquiries.open_requests >= ahead:
                 return
@@ -470,18 +390,12 @@ class Extraction:
 
     def studies_at_once(self) -> int:
         """How many studies an association is given: all associations get a share of what waits."""
-        share = -(-self.agenda.studies_waiting // len(self.movers))
+        share = -(-self.agenda.studies_waiting // len(self.connections.movers))
         return min(self.system.retrievals_per_association, share)
 
-    def next_events(self) -> list[object]:
-        """Wait for an event, a second at most; then all that are there."""
-        wait = min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if self.settling else 1.0)
-        events: list[object] = []
-        with contextlib.suppress(Empty):
-            events.append(self.events.get(timeout=wait))
-            while True:
-                events.append(self.events.get_nowait())
-        return events
+    def longest_wait(self) -> float:
+        """Seconds until something has to be done although nothing happens; a second at most."""
+        return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if self.settling else 1.0)
 
     def stop(self, reason: NifflerError) -> None:
         """Ask for the end of the run; the first reason counts."""
@@ -494,15 +408,15 @@ class Extraction:
     def end_associations(self) -> None:
         """Let the requests under way finish for a moment, then break off; take in what was answered."""
         self.is_stopping = True
-        for association in self.associations:
+        for association in self.connections.all:
             association.stop_after_current()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
-        while any(association.is_busy for association in self.associations) or self.settling:
-            self.take_in(self.next_events())
+        while self.connections.are_busy or self.settling:
+            self.take_in(self.connections.next_events(self.longest_wait()))
             if time.monotonic() > deadline:
-                for association in self.associations:
+                for association in self.connections.all:
                     association.kill()
-                if not any(association.is_busy for association in self.associations):
+                if not self.connections.are_busy:
                     break
 
     # What the PACS answers, and what is done about it
@@ -525,6 +439,8 @@ class Extraction:
                 case Arrived(arrivals=arrivals):
                     for arrival in arrivals:
                         self.arrived(arrival)
+                case DiskFull():
+                    self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, start again"))
                 case Broke(error=error):
                     raise error
         self.settle()
@@ -549,28 +465,22 @@ class Extraction:
         elif not lookup.studies:
             self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1))])
         elif self.retrieves:
-            self.finished(self.agenda.begin_request(request, lookup, self.verified))
+            self.finished(self.agenda.begin_request(request, lookup, self.books.verified))
         else:
             self.found(request, lookup)
 
     def found(self, request: int, lookup: Lookup) -> None:
         """A request of a C-FIND mode is answered: its matches go to cfind-output.csv."""
         self.metadata.append(lookup.matches)
-        text = request_text(self.worklist.requests[request])
         studies = len(lookup.studies)
-        self.to_enter.append(text)
-        self.to_ledger.append(Record(text, studies, "", "", "", 0, 0, 1, 0.0, 0, _now()))
+        self.books.enter_find(self.worklist.requests[request], studies)
         others = f"{len(lookup.refusals)} other matches are not listed: {lookup.refusals[0]}" if lookup.refusals else ""
         self.finished([Finished(request, RowResult(Outcome.FOUND, studies=studies, attempts=1, detail=others))])
-
-    def verified(self, study: Study) -> StudyResult | None:
-        """A study that the checkpoint has already."""
-        return carried_study(study, self.checkpoint.entries, self.known_studies)
 
     def moved(self, study: Study, response: Response) -> None:
         """A C-MOVE has its final response; its verdict waits for the images that the PACS says it sent."""
         if response.status == DESTINATION_UNKNOWN:
-            if not self.on_disk.instances and (self.receiver is None or self.receiver.is_alive):
+            if not self.on_disk.instances:
                 self.stop(
                     GaveUpError(
                         f"the PACS does not know the move destination {self.system.dest_aet} (status A801H); ask its "
@@ -594,7 +504,7 @@ class Extraction:
         """Give the verdicts whose images are all there, or have had their time."""
         now = time.monotonic()
         for uid, settling in list(self.settling.items()):
-            received = self.on_disk.of(uid) if self.receiver is not None else None
+            received = self.on_disk.of(uid) if self.settings.receives_here else None
             told = deliveries_told(settling.response)
             if received is not None and received.deliveries < told and now < settling.deadline:
                 continue
@@ -614,14 +524,9 @@ class Extraction:
             return
         self.on_disk.forget(uid)
         if result.outcome is Outcome.RETRIEVED:
-            study = result.study
-            record = Record(
-                "", 0, study.patient_id, uid, study.accession_number, tried.result.expected, tried.result.received,
-                tried.result.attempts, 0.0, size, _now(),
-            )  # fmt: skip
-            self.known_studies[uid] = record
+            self.books.study_complete(tried.result, time.monotonic() - self.begun_at.pop(uid), size)
             for request, studies in tried.wanted_by.items():
-                self.enter_study(request, studies, record)
+                self.books.enter_study(self.worklist.requests[request], studies, result.study)
         self.finished(tried.finished, "" if result.outcome is Outcome.RETRIEVED else result.detail)
 
     def association_ended(self, ended: Ended) -> None:
@@ -675,28 +580,19 @@ class Extraction:
 
     # What is complete
 
-    def enter_study(self, request: int, studies: int, record: Record) -> None:
-        """Enter a verified study, one of so many of a request, into checkpoint and ledger."""
-        text = request_text(self.worklist.requests[request])
-        if self.in_ledger.get((text, record.study_instance_uid)) != studies:
-            self.in_ledger[text, record.study_instance_uid] = studies
-            self.to_ledger.append(replace(record, request=text, studies=studies))
-            self.to_enter.append(f"{record.patient_id},{record.study_instance_uid}")
-
     def finished(self, finished: Sequence[Finished], bad_ending: str = "") -> None:
         """Requests have their result; ten bad endings alike stop the run."""
         for one in finished:
             request = self.worklist.requests[one.request]
             self.results[one.request] = one.result
-            for study in one.studies:  # of those, some may have been completed by an earlier run or another row
-                known = self.known_studies.get(study.study.study_instance_uid)
-                if study.outcome is Outcome.RETRIEVED and known is not None:
-                    self.enter_study(one.request, len(one.studies), known)
+            for study in one.studies:  # some may have been completed by an earlier run, or for another row
+                if study.outcome is Outcome.RETRIEVED:
+                    self.books.enter_study(request, len(one.studies), study.study)
             if one.result.outcome is Outcome.RETRIEVED:
-                self.to_enter.extend(row_entries(request))
+                self.books.enter_row(request)
             rows = self.rows_of(one.request)
             self.progress.rows_done(len(rows))
-            self.to_say += [self.row_line(row, one.result) for row in rows]
+            self.to_say += [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
             if self.breaker.ended(bad_ending):
                 self.stop(
                     GaveUpError(
@@ -705,22 +601,9 @@ class Extraction:
                     )
                 )
 
-    def row_line(self, row: int, result: RowResult) -> str:
-        """The line of the log for a finished row; values of patients stay in the outcomes file."""
-        parts = [f"line {self.worklist.lines[row]}: {result.outcome.value}"]
-        if result.studies:
-            parts.append(f"{result.studies} studies" if result.studies > 1 else "1 study")
-        if result.expected:
-            parts.append(f"{result.received} of {result.expected} images")
-        if result.outcome in (Outcome.FAILED, Outcome.PARTIAL) and result.studies <= 1:
-            parts.append(result.detail)
-        return ", ".join(parts)
-
     def record(self) -> None:
         """Put on disk what is complete, then say so."""
-        if self.to_enter or self.to_ledger:
-            self.checkpoint.record(self.to_enter, self.to_ledger)
-            self.to_enter, self.to_ledger = [], []
+        self.books.commit()
         for line in self.to_say:
             logging.info(line)
         self.to_say.clear()
@@ -733,15 +616,9 @@ class Extraction:
 
     def write_outcomes(self) -> None:
         """Write the outcome files as things stand."""
-        results = self.results
-        if unfinished := self.agenda.unfinished():
-            results = results.copy()
-            for request, studies in unfinished.items():
-                complete = sum(study.outcome is Outcome.RETRIEVED for study in studies)
-                results[request] = RowResult(
-                    Outcome.PENDING, received=sum(study.received for study in studies),
-                    detail=f"begun: {complete} studies are retrieved so far",
-                )  # fmt: skip
+        results = self.results.copy()
+        for request, studies in self.agenda.unfinished().items():
+            results[request] = outcomes.begun(studies)
         outcomes.write_outcomes(self.modified, self.worklist, results)
 
     def finish(self, reason: NifflerError | None) -> int:
@@ -774,8 +651,7 @@ class Extraction:
 
     def summary(self, counts: dict[Outcome, int]) -> list[str]:
         """What the log and the email say at the end; no patient data."""
-        rows = ", ".join(f"{outcome.value} {number}" for outcome, number in counts.items())
-        lines = [f"{len(self.worklist.table)} rows: {rows}"]
+        lines = [outcomes.in_one_line(counts)]
         if self.retrieves:
             lines.append(
                 f"{self.on_disk.instances} images, {self.on_disk.size / 1e9:.2f} GB received in this run, in "
@@ -788,12 +664,8 @@ class Extraction:
             lines += [f"unrequested: {path}" for path in self.unrequested[:MOST_UNREQUESTED_SHOWN]]
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
         lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
-        lines.append(f"it took {in_hours((datetime.now() - self.started).total_seconds())}")
+        lines.append(f"it took {in_hours(time.monotonic() - self.started)}")
         return lines
-
-
-def _now() -> str:
-    return datetime.now().isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

@@ -4,22 +4,14 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import BinaryIO
 
 from niffler.errors import GaveUpError, WrongInputError
 from niffler.files import flush_folder, write_atomically
 from niffler.ledger import Record, header_line, read_ledger, record_line
-
-
-@dataclass(frozen=True)
-class Extent:
-    """The file a run appends to, and how much of it is recorded; what is beyond was written by a run that died."""
-
-    path: Path
-    size: int
 
 
 class Checkpoint:
@@ -193,11 +185,3 @@ def _cannot_write(path: Path, error: OSError) -> GaveUpError:
     return GaveUpError(
         f"{path}: cannot be written: {error.strerror}; make room or mend the folder, then start the same command again"
     )
-
-
-def by_request(records: Iterable[Record]) -> Mapping[str, dict[str, Record]]:
-    """Request → StudyInstanceUID → its record; where a study was verified twice, the later."""
-    grouped: dict[str, dict[str, Record]] = {}
-    for record in records:
-        grouped.setdefault(record.request, {})[record.study_instance_uid] = record
-    return grouped

@@ -1,5 +1,7 @@
 """Failures that are expected: each is one readable line for the user and an exit code for the shell."""
 
+import signal
+
 
 class NifflerError(Exception):
     """An expected failure; its text is the line that the user reads."""
@@ -23,6 +25,14 @@ class GaveUpError(NifflerError):
     """The PACS or the disk failed for so long that going on makes no sense; what is done is saved."""
 
     exit_code = 4
+
+
+class StoppedError(NifflerError):
+    """The run was asked to stop by a signal; its exit code is the one that shells give for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; start the same command again to go on")
+        self.exit_code = 128 + number
 
 
 class CellError(ValueError):

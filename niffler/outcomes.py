@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from niffler.files import write_csv
-from niffler.vocabulary import ANSWERED, Outcome, RowResult
+from niffler.vocabulary import ANSWERED, Outcome, RowResult, StudyResult
 from niffler.worklist import OUTCOME_COLUMNS, Worklist
 
 
@@ -51,3 +51,27 @@ def count(worklist: Worklist, results: Sequence[RowResult]) -> dict[Outcome, int
 def exit_code(counts: dict[Outcome, int]) -> int:
     """0 where every row has its answer, else 1."""
     return 0 if set(counts) <= ANSWERED else 1
+
+
+def row_line(line: int, result: RowResult) -> str:
+    """The line of the log for a finished row; patients' values stay in the outcomes file."""
+    parts = [f"line {line}: {result.outcome.value}"]
+    if result.studies:
+        parts.append(f"{result.studies} studies" if result.studies > 1 else "1 study")
+    if result.expected:
+        parts.append(f"{result.received} of {result.expected} images")
+    if result.outcome in (Outcome.FAILED, Outcome.PARTIAL) and result.studies <= 1:
+        parts.append(result.detail)
+    return ", ".join(parts)
+
+
+def begun(studies: Sequence[StudyResult]) -> RowResult:
+    """The result of a row some of whose studies are decided when the run ends."""
+    complete = sum(study.outcome is Outcome.RETRIEVED for study in studies)
+    received = sum(study.received for study in studies)
+    return RowResult(Outcome.PENDING, received=received, detail=f"begun: {complete} studies are retrieved so far")
+
+
+def in_one_line(counts: dict[Outcome, int]) -> str:
+    """The counts as the summary says them."""
+    return f"{sum(counts.values())} rows: " + ", ".join(f"{outcome.value} {rows}" for outcome, rows in counts.items())

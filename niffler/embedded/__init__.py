@@ -1,0 +1,1 @@
+"""Stand-ins for DCM4CHE's storescp, findscu and movescu, on pynetdicom and pydicom."""

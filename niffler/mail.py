@@ -1,0 +1,24 @@
+"""The email at the end of a run."""
+
+import getpass
+import smtplib
+import socket
+from email.message import EmailMessage
+
+_SECONDS = 30.0
+
+
+def send_report(host: str, port: int, to: str, subject: str, text: str) -> str:
+    """Send it; returns an empty text, or in one line why it could not be sent."""
+    message = EmailMessage()
+    try:
+        message["From"] = f"{getpass.getuser()}@{socket.getfqdn()}"
+        message["To"] = to
+        message["Subject"] = subject
+        message.set_content(text)
+        with smtplib.SMTP(host, port, timeout=_SECONDS) as server:
+            server.send_message(message)
+    except (OSError, smtplib.SMTPException, ValueError, KeyError) as error:
+        reason = str(error).replace("\n", " ")
+        return f"the mail server {host}:{port} did not take it ({reason}); see SmtpHost and SmtpPort in system.json"
+    return ""

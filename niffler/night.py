@@ -1,0 +1,37 @@
+"""The nightly window: the hours of the day in which studies may be retrieved."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True)
+class Window:
+    """From ``start_hour`` to ``end_hour``, local wall clock time, across midnight where the end is the smaller.
+
+    With equal hours it is always open. Only what the clock shows counts, so a clock that jumps, for daylight saving or
+    otherwise, opens and shuts it as it shows.
+    """
+
+    start_hour: int
+    end_hour: int
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether the window is open."""
+        if self.start_hour == self.end_hour:
+            return True
+        if self.start_hour < self.end_hour:
+            return self.start_hour <= now.hour < self.end_hour
+        return now.hour >= self.start_hour or now.hour < self.end_hour
+
+    def next_opening(self, now: datetime) -> datetime:
+        """When the clock next shows the start hour."""
+        return _next(self.start_hour, now)
+
+    def next_closing(self, now: datetime) -> datetime:
+        """When the clock next shows the end hour."""
+        return _next(self.end_hour, now)
+
+
+def _next(hour: int, now: datetime) -> datetime:
+    today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if today > now else today + timedelta(days=1)

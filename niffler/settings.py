@@ -1,0 +1,217 @@
+"""The settings of a run: every key of system.json and config.json, its default, and what it may be."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_pascal
+
+from niffler.addresses import Peer, ReceivingAe, ae_title, peer, receiving_ae
+
+PLACEHOLDER_EMAIL = "test@test.test"
+TOOLS = ("storescp", "findscu", "movescu")
+
+
+class Mode(Enum):
+    """What a run does, as FilePath says."""
+
+    RETRIEVE = "retrieve images"
+    FIND_ONLY = "CFIND-ONLY"
+    FIND_DETAILED = "CFIND-DETAILED"
+
+
+class InformationModel(StrEnum):
+    """The Query/Retrieve information models of PS3.4 C.6."""
+
+    STUDY_ROOT = "StudyRoot"
+    PATIENT_ROOT = "PatientRoot"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of the query and the index of its CSV column."""
+
+    keyword: str
+    index: int
+
+
+def _flag(value: object) -> object:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    known = words.get(str(value).strip().casefold())
+    if known is None:
+        raise ValueError("write true or false")
+    return known
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a number")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _parsed(parse: Any) -> BeforeValidator:
+    def read(value: object) -> object:
+        if isinstance(value, (Peer, ReceivingAe)):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("write a text in quotation marks")
+        return parse(value)
+
+    return BeforeValidator(read)
+
+
+def _date_format(value: object) -> object:
+    # Seen in old settings files: %%m%d%y, where a single percent sign was meant.
+    return value.replace("%%", "%") if isinstance(value, str) else value
+
+
+def _options(value: object) -> object:
+    if isinstance(value, Mapping):
+        for tool in value:
+            if tool not in TOOLS:
+                raise ValueError(f"'{tool}' is none of {', '.join(TOOLS)}")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+Text = Annotated[str, BeforeValidator(_text)]
+AeTitle = Annotated[str, _parsed(ae_title)]
+_STRING = WithJsonSchema({"type": "string"})
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_pascal, frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=False
+    )
+
+
+class SystemSettings(_Keys):
+    """system.json: this machine and its PACS."""
+
+    dcm4che_bin: Text = Field(
+        "/opt/dcm4che-5.34.3/bin",
+        alias="DCM4CHEBin",
+        min_length=1,
+        description="DCM4CHE's bin folder, or 'embedded' for the tools that come with the suite",
+    )
+    src_aet: Annotated[Peer, _parsed(peer), _STRING] = Field(description="the PACS, AET@HOST:PORT")
+    query_aet: Annotated[ReceivingAe, _parsed(receiving_ae), _STRING] = Field(
+        description="this machine as the PACS knows it, AET:PORT; storescp listens on the port"
+    )
+    dest_aet: AeTitle = Field(description="the AE that the images are sent to; that of QueryAet as a rule")
+    nightly_only: Flag = Field(True, description="retrieve in the nightly window only")
+    start_hour: Whole = Field(19, ge=0, le=23, description="hour at which the window opens")
+    end_hour: Whole = Field(7, ge=0, le=23, description="hour at which it shuts")
+    niffler_id: Whole = Field(1, alias="NifflerID", ge=0, description="number in the name of the log, niffler1.log")
+    max_niffler_processes: Whole = Field(1, ge=1, description="extractions that may run on this machine at once")
+    information_model: InformationModel = Field(
+        InformationModel.STUDY_ROOT, description="Query/Retrieve model: StudyRoot or PatientRoot"
+    )
+    parallel_retrievals: Whole = Field(1, ge=1, le=64, description="C-MOVE associations at once")
+    queries_per_association: Whole = Field(100, ge=1, le=10_000, description="C-FINDs over one association")
+    retrievals_per_association: Whole = Field(20, ge=1, le=10_000, description="C-MOVEs over one association")
+    connect_timeout_seconds: Whole = Field(30, ge=1, description="wait for a connection, and for its acceptance")
+    response_timeout_seconds: Whole = Field(300, ge=1, description="wait for a C-FIND response")
+    retrieve_timeout_seconds: Whole = Field(1800, ge=1, description="wait between two C-MOVE responses")
+    max_attempts: Whole = Field(3, ge=1, description="tries for a study or query before it has failed")
+    give_up_minutes: Number = Field(
+        60.0, gt=0, description="how long an unreachable PACS is waited for; at the first contact 2 minutes at most"
+    )
+    max_studies_per_row: Whole = Field(1000, ge=1, description="a row that matches more studies is refused")
+    min_free_disk_gb: Number = Field(
+        1.0, alias="MinFreeDiskGB", ge=0, description="with less free on the disk of StorageFolder the run gives up"
+    )
+    accepted_calling_aets: tuple[AeTitle, ...] = Field(
+        (), description="AE titles that storescp accepts images from; empty: any"
+    )
+    dcm4che_options: Annotated[Mapping[str, tuple[Text, ...]], BeforeValidator(_options)] = Field(
+        default_factory=dict, description="more options for storescp, findscu, movescu, such as those for TLS"
+    )
+    smtp_host: Text = Field("localhost", min_length=1, description="mail server")
+    smtp_port: Whole = Field(25, ge=1, le=65535, description="its port")
+    log_megabytes: Whole = Field(10, ge=1, description="size at which storescp.out is rotated; one older file is kept")
+
+
+class ExtractionSettings(_Keys):
+    """config.json: this extraction. Every key is also an option of the command line."""
+
+    niffler_system: Text = Field("system.json", min_length=1, description="the file with the settings of the machine")
+    storage_folder: Path = Field(Path("/opt/data/new-study"), description="where images and metadata go")
+    file_path: Text = Field(
+        "{00100020}/{0020000D}/{0020000E}/{00080018}.dcm",
+        description="path of an image in StorageFolder, or CFIND-ONLY or CFIND-DETAILED for metadata alone",
+    )
+    csv_file: Path = Field(Path("csv/empi.csv"), description="the list")
+    number_of_query_attributes: Whole = Field(1, ge=1, le=3, description="how many attributes a row is asked by")
+    first_attr: Text = Field("PatientID", description="DICOM keyword of the first attribute, or StudyMonth")
+    first_index: Whole = Field(0, ge=0, description="index of its CSV column, from 0")
+    second_attr: Text = Field("AccessionNumber", description="the second, with 2 or 3 attributes")
+    second_index: Whole = Field(1, ge=0, description="index of its CSV column")
+    third_attr: Text = Field("StudyDate", description="the third, with 3 attributes")
+    third_index: Whole = Field(2, ge=0, description="index of its CSV column")
+    long_accession: Flag = Field(
+        False, description="take the century out of accession numbers longer than 16 characters"
+    )
+    date_format: Annotated[str, BeforeValidator(_date_format)] = Field(
+        "%Y%m%d", min_length=2, description="how the CSV writes dates"
+    )
+    send_email: Flag = Field(True, description="send an email at the end and when a run gives up")
+    your_email: Text = Field(PLACEHOLDER_EMAIL, description="to whom")
+    allow_wildcards: Flag = Field(False, description="send * ? and \\ in values, which are refused otherwise")
+
+
+class Settings(ExtractionSettings):
+    """Everything a run needs to know."""
+
+    system: SystemSettings = Field(alias="System")
+    stylesheet: Path = Field(alias="Stylesheet")
+    """description.csv.xsl."""
+    warnings: tuple[str, ...] = Field((), alias="Warnings")
+
+    @property
+    def mode(self) -> Mode:
+        """What the run does."""
+        return {mode.value: mode for mode in (Mode.FIND_ONLY, Mode.FIND_DETAILED)}.get(self.file_path, Mode.RETRIEVE)
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes that a row is asked by."""
+        three = (
+            Attribute(self.first_attr, self.first_index),
+            Attribute(self.second_attr, self.second_index),
+            Attribute(self.third_attr, self.third_index),
+        )
+        return three[: self.number_of_query_attributes]
+
+    @property
+    def receives_here(self) -> bool:
+        """Whether the images come to this machine, to a storescp of this run."""
+        return self.mode is Mode.RETRIEVE and self.system.dest_aet == self.system.query_aet.ae_title
+
+    @property
+    def wants_email(self) -> bool:
+        """Whether there is somebody to send an email to."""
+        return self.send_email and bool(self.your_email.strip()) and self.your_email != PLACEHOLDER_EMAIL
+
+
+def fault_of_file_path(file_path: str) -> str:
+    """Why a FilePath cannot be used; empty where it can."""
+    if file_path in (Mode.FIND_ONLY.value, Mode.FIND_DETAILED.value):
+        return ""
+    if file_path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", file_path):
+        return "it leaves StorageFolder; write a path inside it"
+    if not re.search(r"\{00080018(,(urlencoded|md5))?\}", file_path):
+        return "without {00080018}, the SOPInstanceUID, instances overwrite each other; end it with {00080018}.dcm"
+    return ""

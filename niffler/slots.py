@@ -1,0 +1,213 @@
+"""Who else is running on this machine: other extractions, tools that a killed run left, who holds a port."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from niffler.errors import CannotStartError
+
+SCRIPT = "ColdDataRetriever.py"
+_TOOLS = ("storescp", "findscu", "movescu")
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """How many extractions and receivers run on this machine, this one included."""
+
+    niffler_processes: int
+    storescp_processes: int
+
+    @property
+    def in_words(self) -> str:
+        """The line of the log."""
+        return (
+            f"Number of running niffler processes: {self.niffler_processes} and storescp processes: "
+            f"{self.storescp_processes}"
+        )
+
+
+class SlotTakenError(CannotStartError):
+    """Another extraction is in the way."""
+
+    def __init__(self, running: Running) -> None:
+        super().__init__(
+            f"[EXTRACTION FAILURE] {datetime.now()}: Previous extraction still running. As such, your extraction "
+            "attempt was not successful this time. Please wait until that completes and re-run your query."
+        )
+        self.running = running
+
+
+@dataclass(frozen=True)
+class LeftoverTool:
+    """A DCM4CHE tool that no living extraction owns."""
+
+    pid: int
+    name: str
+    user: str
+    mine: bool
+
+
+@contextlib.contextmanager
+def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
+    """Hold one of the machine's places for extractions, and the only one for this PACS (AET@HOST:PORT).
+
+    Raises SlotTakenError where there is none.
+    """
+    folder = _lock_folder()
+    name = hashlib.sha256(source.encode()).hexdigest()[:16]
+    with contextlib.ExitStack() as held:
+        # Two that start at once both see the other; the lock lets one count after the other has claimed or given up.
+        with _locked(folder / "count.lock", wait=True):
+            running = Running(len(_extractions()), len(_tools("storescp")))
+            claimed = held.enter_context(_locked(folder / f"pacs-{name}.lock", wait=False))
+            if not claimed or running.niffler_processes > most_processes:
+                raise SlotTakenError(running)
+        yield running
+
+
+@contextlib.contextmanager
+def claim_file(path: Path) -> Iterator[None]:
+    """Hold a file, by its name, against other runs of this machine; raises CannotStartError where one has it."""
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    with _locked(_lock_folder() / f"file-{name}.lock", wait=False) as claimed:
+        if not claimed:
+            raise CannotStartError(f"{path}: another extraction works on it; wait until that has ended")
+        yield
+
+
+def leftover_tools(receiving: str, source: str) -> list[LeftoverTool]:
+    """The tools that work for an AE (AET:PORT) or ask this PACS as it, and descend from no living extraction."""
+    living = _extractions()
+    leftovers = []
+    for process, name in _tools(*_TOOLS):
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if _option(words, "-b") != receiving or (name != "storescp" and _option(words, "-c") != source):
+                continue
+            if living & {parent.pid for parent in process.parents()}:
+                continue
+            user = process.username()
+            leftovers.append(LeftoverTool(process.pid, name, user, process.uids().real == os.getuid()))
+    return leftovers
+
+
+def end_processes(pids: Sequence[int]) -> None:
+    """End processes, by force where they do not go."""
+    processes = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            process.terminate()
+            processes.append(process)
+    _, alive = psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_PATIENCE_SECONDS)
+
+
+def port_holder(port: int) -> str:
+    """Who listens on a port, where this user may know; else nothing."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            address = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (process {process.pid}) of user {process.username()}"
+    return ""
+
+
+def receives_into(folder: Path) -> bool:
+    """Whether some storescp of this machine writes into the folder."""
+    for process, _ in _tools("storescp"):
+        with contextlib.suppress(psutil.Error):
+            directory = _option(process.cmdline(), "--directory")
+            if directory and Path(process.cwd(), directory) == folder:
+                return True
+    return False
+
+
+def _extractions() -> set[int]:
+    """The PIDs of extractions: Python processes whose script is ColdDataRetriever.py."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and _script(process.cmdline()) == SCRIPT:
+                found.add(process.pid)
+    return found
+
+
+def _script(words: Sequence[str]) -> str:
+    """The name of the script that a command line runs in Python; nothing for other commands, ``-c`` and ``-m``."""
+    if not words or not Path(words[0]).name.startswith("python"):
+        return ""
+    rest = iter(words[1:])
+    for word in rest:
+        if word in ("-X", "-W", "--check-hash-based-pycs"):
+            next(rest, None)
+        elif word.startswith("-") and ("c" in word or "m" in word) and not word.startswith("--"):
+            return ""
+        elif not word.startswith("-"):
+            return Path(word).name
+    return ""
+
+
+def _tools(*names: str) -> list[tuple[psutil.Process, str]]:
+    """The running DCM4CHE tools and embedded ones with these names."""
+    classes = {f"org.dcm4che3.tool.{name}.": name for name in names}
+    modules = {f"niffler.embedded.{name}": name for name in names}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            for word in words[1:]:
+                name = modules.get(word) or next((classes[start] for start in classes if word.startswith(start)), None)
+                if name:
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append((process, name))
+                    break
+    return found
+
+
+def _option(words: Sequence[str], option: str) -> str:
+    return next((words[index + 1] for index, word in enumerate(words[:-1]) if word == option), "")
+
+
+def _lock_folder() -> Path:
+    """A folder that all users of the machine share, each with files of their own rights, like /tmp itself."""
+    folder = Path(tempfile.gettempdir()) / "niffler-locks"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o1777)
+    if folder.is_symlink() or not folder.is_dir():
+        raise CannotStartError(f"{folder}: is not a folder; remove it")
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock for as long as the process lives; False where another has it. The file stays: it is only a name."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if os.fstat(descriptor).st_uid == os.getuid():
+            os.fchmod(descriptor, 0o666)  # whatever the umask: the next user has to be able to lock it
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CannotStartError(f"{path}: is not a file; remove it")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
