@@ -1,0 +1,143 @@
+"""ColdDataRetriever.py as a user runs it: a process in a folder of its own, its settings, and what it leaves there."""
+
+import csv
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "ColdDataRetriever.py"
+TOOLS = os.environ.get("DCM4CHE_BIN", "embedded")
+AE_TITLE = "QBNIFFLER"
+LONGEST_RUN_SECONDS = 120.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended."""
+
+    exit_code: int
+    output: str
+
+
+@dataclass
+class Extraction:
+    """One extraction: settings, list, state and images live below ``folder``."""
+
+    folder: Path
+    source: str = "NOBODY@127.0.0.1:1"
+    port: int = field(default_factory=free_port)
+    system: dict[str, object] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def storage(self) -> Path:
+        """Where the images go."""
+        return self.folder / "storage"
+
+    @property
+    def list_file(self) -> Path:
+        """The CSV."""
+        return self.folder / "list.csv"
+
+    def state(self, ending: str) -> Path:
+        """A file of the list's state, such as ``.pickle``."""
+        return self.folder / f"list_mod.csv{ending}"
+
+    def write_list(self, header: str, rows: Iterable[Sequence[str]]) -> None:
+        """Write the CSV."""
+        with self.list_file.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(header + "\n")
+            csv.writer(stream, lineterminator="\n").writerows(rows)
+
+    def write_settings(self) -> None:
+        """Write both JSON files."""
+        system = {
+            "DCM4CHEBin": TOOLS, "SrcAet": self.source, "QueryAet": f"{AE_TITLE}:{self.port}", "DestAet": AE_TITLE,
+            "NightlyOnly": False, "MaxNifflerProcesses": 50, "MinFreeDiskGB": 0, "GiveUpMinutes": 0.2,
+            "ConnectTimeoutSeconds": 5, "ResponseTimeoutSeconds": 20, "RetrieveTimeoutSeconds": 20, **self.system,
+        }  # fmt: skip
+        config = {"StorageFolder": str(self.storage), "CsvFile": self.list_file.name, "SendEmail": False, **self.config}
+        (self.folder / "system.json").write_text(json.dumps(system))
+        (self.folder / "config.json").write_text(json.dumps(config))
+
+    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+        """Start the script; its output goes to ``output.txt``."""
+        self.write_settings()
+        with (self.folder / "output.txt").open("w") as output:
+            return subprocess.Popen(
+                [sys.executable, str(SCRIPT), *arguments], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}, start_new_session=True,
+            )  # fmt: skip
+
+    def finish(self, process: "subprocess.Popen[str]") -> Finished:
+        """Wait for the end of a run."""
+        try:
+            exit_code = process.wait(LONGEST_RUN_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            raise AssertionError(f"the extraction did not end:\n{self.output}") from None
+        return Finished(exit_code, self.output)
+
+    def run(self, *arguments: str, environment: dict[str, str] | None = None) -> Finished:
+        """Run the script to its end."""
+        return self.finish(self.start(*arguments, environment=environment))
+
+    @property
+    def output(self) -> str:
+        """What the run has printed so far."""
+        return (self.folder / "output.txt").read_text()
+
+    def outcomes(self) -> list[dict[str, str]]:
+        """The outcomes file."""
+        with self.state(".outcomes.csv").open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    def words(self) -> list[str]:
+        """The outcome of every row."""
+        return [row["Outcome"] for row in self.outcomes()]
+
+    def checkpoint(self) -> list[str]:
+        """The entries of the pickle, read as anybody reads a pickle."""
+        entries: list[str] = pickle.loads(self.state(".pickle").read_bytes())
+        return entries
+
+    def instances(self) -> dict[str, Path]:
+        """SOPInstanceUID → file of everything in StorageFolder."""
+        files = [path for path in self.storage.rglob("*") if path.is_file() and path.suffix != ".part"]
+        return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): path for path in files}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something that becomes true; AssertionError where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def tools_running(port: int) -> list[str]:
+    """The tools that still run for an AE of this test."""
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if f"{AE_TITLE}:{port}" in line]
