@@ -10,6 +10,7 @@ import pytest
 from demo.studies import WrittenStudy, generate_studies, write_study
 from tests.extraction import AE_TITLE, Extraction, tools_running, wait_until
 from tests.pacs import faults
+from tests.pacs.fault import Fault
 from tests.pacs.scripted import ScriptedPacs
 
 Begin = Callable[..., tuple[Extraction, ScriptedPacs]]
@@ -21,7 +22,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     running: list[ScriptedPacs] = []
     extractions: list[Extraction] = []
 
-    def start(*script: faults.Fault) -> tuple[Extraction, ScriptedPacs]:
+    def start(*script: Fault) -> tuple[Extraction, ScriptedPacs]:
         extraction = Extraction(tmp_path / "work")
         pacs = ScriptedPacs(tmp_path / "studies", *script, destinations={AE_TITLE: ("127.0.0.1", extraction.port)})
         pacs.__enter__()
@@ -90,7 +91,7 @@ def test_a_study_answered_with_a_failure_status_is_never_retrieved(
     ],
 )
 def test_a_study_is_retrieved_only_if_all_that_was_announced_is_on_disk(
-    begin: Begin, studies: tuple[WrittenStudy, ...], name: str, fault: faults.Fault, outcome: str
+    begin: Begin, studies: tuple[WrittenStudy, ...], name: str, fault: Fault, outcome: str
 ) -> None:
     extraction, _ = begin(fault.study(studies[0].study_instance_uid))
     patients(extraction, studies[:2])

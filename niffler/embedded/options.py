@@ -50,7 +50,7 @@ class Words:
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
-    def last(self, name: str) -> str | None:
+    def value(self, name: str) -> str | None:
         """The option's first value, as DCM4CHE reads an option given twice; None where it was not given."""
         given = self.values.get(name)
         return given[0] if given else None
@@ -61,7 +61,7 @@ class Words:
 
     def number(self, name: str) -> int:
         """A whole number, 0 where the option was not given."""
-        given = self.last(name)
+        given = self.value(name)
         return 0 if given is None else whole_number(given)
 
     def seconds(self, name: str) -> float | None:
