@@ -214,7 +214,7 @@ class Association:
 
     def _read(self, length: int) -> bytes:
         try:
-            received = self._stream.read(length)
+            received: bytes = self._stream.read(length)
         except TimeoutError:
             raise SilenceError from None
         except OSError as error:

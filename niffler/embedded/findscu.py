@@ -37,7 +37,9 @@ _OPTIONS = (
 class _Matches:
     """Writes the matches, numbered from 1 over all queries."""
 
-    def __init__(self, folder: Path | None, file_name: Callable[[int], str], *, as_xml: bool, in_one_file: bool) -> None:
+    def __init__(
+        self, folder: Path | None, file_name: Callable[[int], str], *, as_xml: bool, in_one_file: bool
+    ) -> None:
         self._folder = folder
         self._file_name = file_name
         self._as_xml = as_xml
@@ -106,7 +108,9 @@ def _matches_of(words: Words) -> _Matches:
 def main() -> int:
     """Run findscu with the arguments of the process; returns its exit code."""
     usage = "findscu [options] -c <aet>@<host>:<port> [--] [<dicom-file>|<xml-file>...]"
-    return run("findscu", usage, "Asks a PACS which patients, studies or series it holds.", _OPTIONS, _find, sys.argv[1:])
+    return run(
+        "findscu", usage, "Asks a PACS which patients, studies or series it holds.", _OPTIONS, _find, sys.argv[1:]
+    )
 
 
 if __name__ == "__main__":

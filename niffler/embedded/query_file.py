@@ -28,7 +28,7 @@ def read_dicom(path: str) -> Dataset:
     try:
         whole = dcmread(path)
         keys = Dataset()
-        keys.update({tag: whole[tag] for tag in whole})
+        keys.update({element.tag: element for element in whole})
     except OSError as error:
         raise _unreadable(path, error) from None
     except (InvalidDicomError, ValueError, TypeError, EOFError, KeyError, NotImplementedError):

@@ -6,27 +6,21 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION, build_context
-from pynetdicom.pdu import A_ASSOCIATE_AC as AcceptPdu
-from pynetdicom.pdu import A_ASSOCIATE_RQ as RequestPdu
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SOPClassExtendedNegotiation,
-)
+from pynetdicom import build_context, pdu
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassExtendedNegotiation
 
 from niffler.embedded.association import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RP, A_RELEASE_RQ, Association
 from niffler.embedded.commands import (
     C_CANCEL_RQ,
     Context,
     decode,
+    describe,
     encode,
     make_command,
     number_in,
 )
 from niffler.embedded.errors import AssociationEndedError, SilenceError, ToolError, UsageError
+from niffler.embedded.negotiation import associate_primitive
 from niffler.embedded.options import Option, Words, option, whole_number
 from niffler.embedded.printing import Printer, reason_of, socket_text
 
@@ -122,8 +116,11 @@ class _Conversation:
         self._finish()
         self._message_id += 1
         command = self._make_request(self._message_id)
+        if self._end is not None:  # DCM4CHE announces the next request even then
+            self._association.say(f" << {describe(command, self._context)}")
+            raise ToolError(str(self._end))
         try:
-            self._association.send_message(self._context, command, _encode(identifier, self._context), self._end)
+            self._association.send_message(self._context, command, _encode(identifier, self._context))
         except AssociationEndedError as error:
             self._end = error
             raise ToolError(str(error)) from None
@@ -204,7 +201,7 @@ def _open(words: Words, peers: Peers, sop_class: str) -> Association:
 
 
 def _negotiate(association: Association, words: Words, peers: Peers, sop_class: str) -> None:
-    request = RequestPdu(_association_request(peers, sop_class, relational="relational" in words))
+    request = pdu.A_ASSOCIATE_RQ(_association_request(peers, sop_class, relational="relational" in words))
     association.say(" << A-ASSOCIATE-RQ")
     association.state = "Sta5 - Awaiting A-ASSOCIATE-AC or A-ASSOCIATE-RJ PDU"
     association.send(A_ASSOCIATE_RQ, request.encode()[6:])
@@ -216,7 +213,7 @@ def _negotiate(association: Association, words: Words, peers: Peers, sop_class: 
     if kind != A_ASSOCIATE_AC:
         raise association.abort(2, 2)
     association.say(" >> A-ASSOCIATE-AC")
-    accepted = AcceptPdu()
+    accepted = pdu.A_ASSOCIATE_AC()
     try:
         accepted.decode(encoded)
         answer = accepted.to_primitive()
@@ -234,25 +231,17 @@ def _negotiate(association: Association, words: Words, peers: Peers, sop_class: 
 def _association_request(peers: Peers, sop_class: str, *, relational: bool) -> A_ASSOCIATE:
     context = build_context(sop_class, list(_TRANSFER_SYNTAXES))
     context.context_id = 1
-    length, class_uid, version = (
-        MaximumLengthNotification(), ImplementationClassUIDNotification(), ImplementationVersionNameNotification()
-    )  # fmt: skip
-    length.maximum_length_received = _LONGEST_PDU_RECEIVED
-    class_uid.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
-    request = A_ASSOCIATE()
-    request.application_context_name = UID("1.2.840.10008.3.1.1.1")
+    request = associate_primitive(_LONGEST_PDU_RECEIVED)
     try:
         request.calling_ae_title, request.called_ae_title = peers.calling_ae, peers.called_ae
     except (ValueError, TypeError) as error:
         raise ToolError(str(error)) from None
     request.presentation_context_definition_list = [context]
-    request.user_information = [length, class_uid, version]
     if relational:
         extended = SOPClassExtendedNegotiation()
         extended.sop_class_uid = UID(sop_class)
         extended.service_class_application_information = b"\x01"
-        request.user_information.append(extended)
+        request.user_information = [*request.user_information, extended]
     return request
 
 

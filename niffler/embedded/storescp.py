@@ -1,0 +1,192 @@
+"""storescp: receives instances (C-STORE, PS3.4 annex B) and writes them to disk as they come, without decoding them."""
+
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+from pynetdicom.presentation import StoragePresentationContexts
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from niffler.embedded.acceptor import Acceptance, accept
+from niffler.embedded.association import Association
+from niffler.embedded.commands import C_ECHO_RQ, C_STORE_RQ, RESPONSE, Context, make_command, number_in
+from niffler.embedded.errors import AssociationEndedError, SilenceError, ToolError, UsageError
+from niffler.embedded.file_path import FilePath, parse_file_path
+from niffler.embedded.options import Words, option, whole_number
+from niffler.embedded.printing import Printer, printable, reason_of
+from niffler.embedded.tool import run
+
+_SUCCESS, _PROCESSING_FAILURE, _UNRECOGNISED_OPERATION = 0x0000, 0x0110, 0x0211
+_PREAMBLE = bytes(128) + b"DICM"
+_BACKLOG = 128
+_OPTIONS = (
+    option("b,bind", "[aet[@ip]:]port", "own AE title, address and port to listen on"),
+    option("accept", "aet...", "calling AE titles to accept; any by default"),
+    option("accept-unknown", "", "accept every SOP class, not those of storage alone"),
+    option("directory", "path", "storage folder, the current one by default"),
+    option("filepath", "pattern", "path of an instance, such as {00100020}/{0020000D}/{00080018}.dcm"),
+    option("request-timeout", "ms", "wait so long at most for A-ASSOCIATE-RQ"),
+)
+
+
+class _Store:
+    """The storage folder: an instance is written to a ``.part`` file, then renamed to its place."""
+
+    def __init__(self, folder: Path, file_path: FilePath | None) -> None:
+        self._folder = folder
+        self._file_path = file_path
+
+    def store(self, association: Association, context: Context, command: Dataset, chunks: Iterable[bytes]) -> None:
+        """Write one instance. Raises OSError or ValueError where it cannot; then nothing of it stays."""
+        uid = str(command.get("AffectedSOPInstanceUID") or "")
+        name = _file_name(uid)
+        descriptor, part = tempfile.mkstemp(prefix=name[:200], suffix=".part", dir=self._folder)
+        try:
+            association.say(f": M-WRITE {part}")
+            with os.fdopen(descriptor, "w+b", buffering=0) as stream:
+                stream.write(_PREAMBLE + _file_meta(uid, context))
+                for chunk in chunks:
+                    stream.write(chunk)
+                stream.seek(0)
+                place = self._folder / (name if self._file_path is None else self._file_path.path_of(stream))
+                os.fchmod(descriptor, 0o666 & ~_umask)
+            association.say(f": M-RENAME {part} to {place}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Path(part).replace(place)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(part).unlink()
+                association.say(f": M-DELETE {part}")
+            raise
+
+
+def _serve(association: Association, store: _Store, silence: float | None) -> None:
+    """Answer what is asked on an association until it ends."""
+    with contextlib.suppress(AssociationEndedError):
+        while True:
+            try:
+                context, command = association.receive_command(silence)
+            except SilenceError:
+                raise association.abort() from None
+            _answer(association, context, command, store)
+
+
+def _answer(association: Association, context: Context, command: Dataset, store: _Store) -> None:
+    field = number_in(command, "CommandField")
+    chunks = association.data_set_chunks(context, command)
+    elements: dict[str, object] = {
+        "MessageIDBeingRespondedTo": number_in(command, "MessageID"),
+        "AffectedSOPClassUID": command.get("AffectedSOPClassUID", ""),
+    }
+    if field == C_STORE_RQ:
+        elements["AffectedSOPInstanceUID"] = command.get("AffectedSOPInstanceUID", "")
+        elements["Status"] = _SUCCESS
+        try:
+            store.store(association, context, command, chunks)
+        except Exception as error:
+            if isinstance(error, AssociationEndedError):
+                raise
+            reason = reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            message_id = elements["MessageIDBeingRespondedTo"]
+            association.say(f": processing {message_id}:C-STORE-RQ failed. Caused by: {printable(reason)}")
+            elements |= {"Status": _PROCESSING_FAILURE, "ErrorComment": printable(reason)[:64]}
+    else:
+        elements["Status"] = _SUCCESS if field == C_ECHO_RQ else _UNRECOGNISED_OPERATION
+    for _ in chunks:
+        pass  # what was not written has to be read all the same
+    association.send_message(context, make_command(field | RESPONSE, elements, with_data_set=False))
+
+
+def _file_meta(uid: str, context: Context) -> bytes:
+    """The file meta information (PS3.10 7.1): what the peer said, whether it is a valid UID or not."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = UID(context.abstract_syntax)
+    meta.MediaStorageSOPInstanceUID = UID(uid)
+    meta.TransferSyntaxUID = UID(context.transfer_syntax)
+    meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta, enforce_standard=False)
+    return buffer.getvalue()
+
+
+def _file_name(uid: str) -> str:
+    """A UID as the name of a file, whatever the peer sent for one."""
+    return "".join(letter if letter.isalnum() or letter in ".-_" else "_" for letter in uid).lstrip(".") or "instance"
+
+
+def _receive(words: Words) -> None:
+    title, host, port = _own_address(words)
+    acceptance = Acceptance(
+        ae_title=title,
+        calling_ae_titles=words.every("accept") if "accept" in words else None,
+        sop_classes=None if "accept-unknown" in words else _storage_sop_classes(),
+    )
+    folder = Path(words.value("directory") or ".")
+    pattern = words.value("filepath")
+    printer = Printer()
+    try:
+        store = _Store(folder, None if pattern is None else parse_file_path(pattern))
+        folder.mkdir(parents=True, exist_ok=True)
+        listener = socket.create_server((host, port), backlog=_BACKLOG)
+    except OSError as error:
+        if isinstance(error, FileExistsError | NotADirectoryError | PermissionError) and error.filename:
+            raise ToolError(f"{folder} ({reason_of(error)})") from None
+        raise ToolError(f"Unable to start TCPListener on {host or 'null'}:{port}: {reason_of(error)}") from None
+    except OverflowError:
+        raise ToolError(f"port out of range:{port}") from None
+    printer.info(f"Start TCP Listener on {host or '0.0.0.0'}/{host or '0.0.0.0'}:{port}")
+    request_silence, silence = words.seconds("request-timeout"), words.seconds("idle-timeout")
+
+    def converse(connection: socket.socket, number: int) -> None:
+        with contextlib.suppress(AssociationEndedError), connection:
+            _serve(accept(connection, number, acceptance, printer, request_silence), store, silence)
+
+    number = 0
+    with listener:
+        while True:
+            connection, _ = listener.accept()
+            number += 1
+            threading.Thread(target=converse, args=(connection, number), daemon=True).start()
+
+
+def _own_address(words: Words) -> tuple[str | None, str, int]:
+    bind = words.value("b")
+    if bind is None:
+        raise UsageError("missing required option -b")
+    names, _, port = bind.rpartition(":")
+    title, _, host = names.partition("@")
+    return title or None, host, whole_number(port)
+
+
+def _storage_sop_classes() -> frozenset[str]:
+    return frozenset([Verification, *(str(context.abstract_syntax) for context in StoragePresentationContexts)])
+
+
+def _read_umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+_umask = _read_umask()
+"""Read once, before there are threads: mkstemp makes files private, but images are as readable as the user wants."""
+
+
+def main() -> int:
+    """Run storescp with the arguments of the process; returns its exit code."""
+    usage = "storescp [options] -b [<aet>[@<ip>]:]<port>"
+    return run("storescp", usage, "Receives instances and stores them.", _OPTIONS, _receive, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
