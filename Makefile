@@ -1,0 +1,33 @@
+# make demo   retrieves from a small PACS that it starts, and shows what came of it
+# make test   runs the tests
+# make check  ruff, mypy, import rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/run.done
+	$(BIN)/python -m demo.run
+
+test: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n 4 --dist loadfile
+
+check: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_imports.py
+
+clean:
+	rm -rf $(VENV) demo/work .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/run.done: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev.done: requirements-dev.txt $(VENV)/run.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
