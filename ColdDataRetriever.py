@@ -32,7 +32,7 @@ from niffler.inquiries import Inquiries, Ticket
 from niffler.log import start_log
 from niffler.lookup import LookupRules, plan
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
-from niffler.night import Window
+from niffler.night import Window, in_local_time
 from niffler.progress import Progress, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Remedy, remedy
 from niffler.settings import InformationModel, Mode, Settings
@@ -40,7 +40,7 @@ from niffler.settings_files import read_settings
 from niffler.status import in_words
 from niffler.storage import is_empty, open_storage, remove_parts
 from niffler.verdict import deliveries_told, judge
-from niffler.vocabulary import PENDING, Lookup, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
+from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
 
 FIRST_QUERIES = 10
@@ -109,10 +109,11 @@ class Extraction:
         self.connections = Connections()
         self.window = Window(self.system.start_hour, self.system.end_hour)
         self.patience = Patience(self.system.give_up_minutes * 60)
-        self.breaker = Breaker()
+        self.endings, self.attempts = Breaker(), Breaker()
         self.on_disk = OnDisk()
         self.settling: dict[str, _Settling] = {}
         self.begun_at: dict[str, float] = {}
+        self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: list[str] = []
         self.receiver_starts = 0
@@ -349,14 +350,15 @@ class Extraction:
         now = datetime.now()
         is_open = not self.system.nightly_only or self.window.is_open(now)
         if self.is_open and not is_open:
-            logging.info("the nightly window is shut; no other study is begun before %s", self.window.next_opening(now))
+            opening = in_local_time(self.window.next_opening(now))
+            logging.info("the nightly window is shut; no other study is begun before %s", opening)
             for association in self.connections.all:
                 association.stop_after_current()
             self.checkpoint.save()
             self.write_outcomes()
             self.shut_at = time.monotonic()
         elif is_open and not self.is_open:
-            logging.info("the nightly window is open until %s", self.window.next_closing(now))
+            logging.info("the nightly window is open until %s", in_local_time(self.window.next_closing(now)))
             self.patience.was_not_needed(time.monotonic() - self.shut_at)
         self.is_open = is_open
 
@@ -452,6 +454,7 @@ class Extraction:
             if remedy(Outcome.FAILED, lookup.status, 0) is Remedy.AGAIN_AFTER_PAUSE:
                 self.short_of_resources(lookup.failure)
             self.finished(self.agenda.lookup_failed(request, lookup.failure), lookup.failure)
+            self.attempted(lookup.failure)
             return
         self.patience.served()
         if lookup.too_many:
@@ -471,7 +474,7 @@ class Extraction:
 
     def found(self, request: int, lookup: Lookup) -> None:
         """A request of a C-FIND mode is answered: its matches go to cfind-output.csv."""
-        self.metadata.append(lookup.matches)
+        self.to_list += lookup.matches
         studies = len(lookup.studies)
         self.books.enter_find(self.worklist.requests[request], studies)
         others = f"{len(lookup.refusals)} other matches are not listed: {lookup.refusals[0]}" if lookup.refusals else ""
@@ -520,6 +523,8 @@ class Extraction:
             self.patience.served()
         size = self.on_disk.of(uid).size
         tried = self.agenda.tried(result)
+        why = f"C-MOVE: {result.status}" if result.outcome is Outcome.FAILED else ""
+        self.attempted(why)
         if tried.comes_again:
             return
         self.on_disk.forget(uid)
@@ -527,7 +532,17 @@ class Extraction:
             self.books.study_complete(tried.result, time.monotonic() - self.begun_at.pop(uid), size)
             for request, studies in tried.wanted_by.items():
                 self.books.enter_study(self.worklist.requests[request], studies, result.study)
-        self.finished(tried.finished, "" if result.outcome is Outcome.RETRIEVED else result.detail)
+        self.finished(tried.finished, why)
+
+    def attempted(self, why_it_failed: str) -> None:
+        """An attempt has been made: ten that failed alike are repeated before anything else is tried.
+
+        A PACS that fails everything is found out soon, not at the end of a long list.
+        """
+        if self.attempts.ended(why_it_failed):
+            self.attempts = Breaker()
+            self.agenda.take_up_failures()
+            self.pause(PASS_PAUSE_SECONDS)
 
     def association_ended(self, ended: Ended) -> None:
         """What an association left unanswered is asked again; what it broke at has lost an attempt."""
@@ -593,7 +608,7 @@ class Extraction:
             rows = self.rows_of(one.request)
             self.progress.rows_done(len(rows))
             self.to_say += [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
-            if self.breaker.ended(bad_ending):
+            if self.endings.ended(bad_ending):
                 self.stop(
                     GaveUpError(
                         f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last with: {one.result.detail}; the "
@@ -603,6 +618,9 @@ class Extraction:
 
     def record(self) -> None:
         """Put on disk what is complete, then say so."""
+        if self.to_list:
+            self.metadata.append(self.to_list)
+            self.to_list.clear()
         self.books.commit()
         for line in self.to_say:
             logging.info(line)
@@ -624,8 +642,11 @@ class Extraction:
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
         self.progress.close()
-        self.checkpoint.close()
-        self.write_outcomes()
+        try:
+            self.checkpoint.close()
+            self.write_outcomes()
+        except GaveUpError as failure:
+            reason = reason or failure
         counts = outcomes.count(self.worklist, self.results)
         summary = self.summary(counts)
         for line in summary:

@@ -151,6 +151,12 @@ class Agenda:
         self._studies.extend(self._studies_again)
         self._groups_again, self._studies_again = [], []
 
+    def take_up_failures(self) -> None:
+        """Make what failed before the next work, ahead of what was not tried yet."""
+        self._put_back_groups.extendleft(reversed(self._groups_again))
+        self._studies.extendleft(reversed(self._studies_again))
+        self._groups_again, self._studies_again = [], []
+
     def unfinished(self) -> dict[int, tuple[StudyResult, ...]]:
         """Requests whose studies are not all decided, with what is decided; for a run that ends early."""
         return {request: tuple(entry.results.values()) for request, entry in self._open.items()}

@@ -9,8 +9,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import BinaryIO
 
-from niffler.errors import GaveUpError, WrongInputError
-from niffler.files import flush_folder, write_atomically
+from niffler.errors import WrongInputError
+from niffler.files import cannot_write, flush_folder, write_atomically
 from niffler.ledger import Record, header_line, read_ledger, record_line
 
 
@@ -62,7 +62,7 @@ class Checkpoint:
             self._journal.flush()
             os.fsync(self._journal.fileno())
         except OSError as error:
-            raise _cannot_write(self._journal_path, error) from None
+            raise cannot_write(self._journal_path, error) from None
         self.entries.update(dict.fromkeys(new))
         self._unsaved += added
 
@@ -87,7 +87,7 @@ class Checkpoint:
             os.fsync(self._journal.fileno())
             flush_folder(self.path.parent)
         except OSError as error:
-            raise _cannot_write(self.path, error) from None
+            raise cannot_write(self.path, error) from None
 
     def close(self) -> None:
         """The orderly end: the pickle holds everything, and the journal goes."""
@@ -169,7 +169,7 @@ def _cut_torn_line(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise cannot_write(path, error) from None
 
 
 def _append(path: Path, text: str) -> None:
@@ -179,9 +179,3 @@ def _append(path: Path, text: str) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _cannot_write(path: Path, error: OSError) -> GaveUpError:
-    return GaveUpError(
-        f"{path}: cannot be written: {error.strerror}; make room or mend the folder, then start the same command again"
-    )

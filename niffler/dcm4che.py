@@ -17,6 +17,8 @@ from niffler import printed
 from niffler.errors import CannotStartError
 from niffler.vocabulary import Ending, FindKind, Response
 
+_TOOLS = ("storescp", "findscu", "movescu")
+_JAVA_VARIABLES = ("JAVA_OPTS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 _EMBEDDED = Path(__file__).with_name("embedded") / "bin"
 _LOG4J = """log4j.rootLogger=INFO, out
 log4j.appender.out=org.apache.log4j.ConsoleAppender
@@ -59,7 +61,7 @@ class Tools:
 
         Raises CannotStartError with what is missing and what to do.
         """
-        for name in ("storescp", "findscu", "movescu"):
+        for name in _TOOLS:
             launcher = self.folder / name
             if not launcher.is_file():
                 raise CannotStartError(
@@ -69,20 +71,14 @@ class Tools:
                 raise CannotStartError(f"{launcher} is not executable; run: chmod +x {launcher}")
         if self.folder != _EMBEDDED and _java() is None:
             raise CannotStartError("Java was not found (JAVA_HOME and PATH); DCM4CHE needs Java 8 or later")
-        version = ""
-        for name in ("storescp", "findscu", "movescu"):
-            try:
-                probe = subprocess.run(
-                    [self.folder / name, "-V"], env=self._environment(), stdin=subprocess.DEVNULL, capture_output=True,
-                    timeout=_START_SECONDS, check=False, text=True, errors="replace",
-                )  # fmt: skip
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise CannotStartError(f"{self.folder / name} cannot be run: {error}") from None
-            printed_lines = (probe.stdout + probe.stderr).strip().splitlines()
-            version = printed_lines[0] if printed_lines else ""
-            if probe.returncode != 0:
-                raise CannotStartError(f"{self.folder / name} -V ended with exit code {probe.returncode}: {version}")
-        return version
+        launchers = [str(self.folder / name) for name in _TOOLS]
+        probes = [_start([launcher, "-V"], self._environment()) for launcher in launchers]
+        try:
+            versions = [_version(launcher, probe) for launcher, probe in zip(launchers, probes, strict=True)]
+        finally:
+            for probe in probes:
+                _kill(probe)
+        return versions[0]
 
     def find(
         self, query_files: Sequence[Path], kind: FindKind, matches_folder: Path, *, cancel_after: int
@@ -134,6 +130,10 @@ class Tools:
             log4j.write_text(_LOG4J)
             logback.write_text(_LOGBACK)
         java_options = [
+            # The tools live for seconds: the first compiler and the serial collector start fastest (Java 8 to 17), but
+            # a second choice of a collector would be an error.
+            "-XX:TieredStopAtLevel=1",
+            *([] if any("GC" in os.environ.get(name, "") for name in _JAVA_VARIABLES) else ["-XX:+UseSerialGC"]),
             # --out-file is formatted by Java in the machine's language; English has the digits 0 to 9.
             "-Duser.language=en",
             "-Dfile.encoding=UTF-8",
@@ -153,6 +153,23 @@ class Tools:
 def tools_folder(dcm4che_bin: str) -> Path:
     """The folder of the launchers that the setting DCM4CHEBin names."""
     return _EMBEDDED if dcm4che_bin == "embedded" else Path(dcm4che_bin).expanduser()
+
+
+def _version(launcher: str, probe: "subprocess.Popen[bytes]") -> str:
+    """What a tool that was started with -V said; CannotStartError where it did not end well."""
+    try:
+        printed_bytes, _ = probe.communicate(timeout=_START_SECONDS)
+    except subprocess.TimeoutExpired:
+        _kill(probe)
+        raise CannotStartError(f"{launcher} -V did not end within {_START_SECONDS:.0f} s") from None
+    lines = printed_bytes.decode("utf-8", "replace").strip().splitlines()
+    version = lines[0] if lines else ""
+    if probe.returncode != 0:
+        raise CannotStartError(
+            f"{launcher} -V ended with exit code {probe.returncode}: {version or 'it printed nothing'}; check "
+            "DCM4CHEBin in system.json and Java"
+        )
+    return version
 
 
 def match_name(number: int) -> str:

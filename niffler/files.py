@@ -9,9 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from niffler.errors import GaveUpError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file by way of a temporary one in the same folder, flushed to disk before it is renamed."""
+    """Replace a file by way of a temporary one in the same folder, flushed to disk before it is renamed.
+
+    Raises GaveUpError where it cannot be written.
+    """
     with _replacing(path) as stream:
         stream.write(content.encode("utf-8") if isinstance(content, str) else content)
 
@@ -48,21 +53,31 @@ def csv_chunks(rows: Iterable[Sequence[object]]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
-    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            if not stream.closed:
-                stream.flush()
-                os.fsync(stream.fileno())
-        # mkstemp makes files private; a list's state is as readable as the umask says, like any other file.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                if not stream.closed:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            # mkstemp makes files private; a list's state is as readable as the umask says, like any other file.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        flush_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> GaveUpError:
+    """The failure to be raised where the disk refuses a file."""
+    return GaveUpError(
+        f"{path}: cannot be written: {error.strerror}; make room or mend the folder, then start the same command again"
+    )
 
 
 def flush_folder(folder: Path) -> None:

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 from pydicom.datadict import keyword_for_tag
 
-from niffler.errors import GaveUpError, WrongInputError
-from niffler.files import csv_chunks
+from niffler.errors import WrongInputError
+from niffler.files import cannot_write, csv_chunks
 from niffler.keywords import is_keyword
 from niffler.vocabulary import Match
 
@@ -79,7 +79,7 @@ class MetadataFile:
                 with self.path.open("rb+") as stream:
                     stream.truncate(size)
         except OSError as error:
-            raise self._cannot_write(error) from None
+            raise cannot_write(self.path, error) from None
 
     def append(self, matches: Iterable[Match]) -> None:
         """Append a row per match; several values of an attribute are joined by a backslash, as DICOM does."""
@@ -88,19 +88,13 @@ class MetadataFile:
                 "ab", (["\\".join(match.attributes.get(name, ())) for name in self._columns] for match in matches)
             )
         except OSError as error:
-            raise self._cannot_write(error) from None
+            raise cannot_write(self.path, error) from None
 
     def _write(self, mode: str, rows: Iterable[Sequence[object]]) -> None:
         with self.path.open(mode) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
             text.writelines(csv_chunks(rows))
             text.flush()
             os.fsync(stream.fileno())
-
-    def _cannot_write(self, error: OSError) -> GaveUpError:
-        return GaveUpError(
-            f"{self.path}: cannot be written: {error.strerror}; make room or mend the folder, then start the same "
-            "command again"
-        )
 
 
 def _keyword_for(tag: str) -> str:

@@ -32,6 +32,11 @@ class Window:
         return _next(self.end_hour, now)
 
 
+def in_local_time(moment: datetime) -> str:
+    """A moment as the log says it: date, time, and the zone, which in a container is often not the hospital's."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
+
+
 def _next(hour: int, now: datetime) -> datetime:
     today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
     return today if today > now else today + timedelta(days=1)

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from niffler.errors import CannotStartError
 SCRIPT = "ColdDataRetriever.py"
 _TOOLS = ("storescp", "findscu", "movescu")
 _PATIENCE_SECONDS = 5.0
+_LATEST = (float("inf"), 0)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,13 @@ def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
     folder = _lock_folder()
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     with contextlib.ExitStack() as held:
-        # Two that start at once both see the other; the lock lets one count after the other has claimed or given up.
         with _locked(folder / "count.lock", wait=True):
-            running = Running(len(_extractions()), len(_tools("storescp")))
+            extractions = _extractions()
+            running = Running(len(extractions), len(_tools("storescp")))
             claimed = held.enter_context(_locked(folder / f"pacs-{name}.lock", wait=False))
-            if not claimed or running.niffler_processes > most_processes:
+            # Of two that start at once each sees the other; only those that are older than oneself are in the way.
+            before = sum(started < extractions.get(os.getpid(), _LATEST) for started in extractions.values())
+            if not claimed or before >= most_processes:
                 raise SlotTakenError(running)
         yield running
 
@@ -87,7 +89,7 @@ def claim_file(path: Path) -> Iterator[None]:
 
 def leftover_tools(receiving: str, source: str) -> list[LeftoverTool]:
     """The tools that work for an AE (AET:PORT) or ask this PACS as it, and descend from no living extraction."""
-    living = _extractions()
+    living = _extractions().keys()
     leftovers = []
     for process, name in _tools(*_TOOLS):
         with contextlib.suppress(psutil.Error):
@@ -137,13 +139,16 @@ def receives_into(folder: Path) -> bool:
     return False
 
 
-def _extractions() -> set[int]:
-    """The PIDs of extractions: Python processes whose script is ColdDataRetriever.py."""
-    found = set()
+def _extractions() -> dict[int, tuple[float, int]]:
+    """The extractions by PID, each with what puts them into the order of their start.
+
+    They are Python processes whose script is ColdDataRetriever.py.
+    """
+    found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE and _script(process.cmdline()) == SCRIPT:
-                found.add(process.pid)
+                found[process.pid] = (process.create_time(), process.pid)
     return found
 
 
@@ -197,12 +202,11 @@ def _lock_folder() -> Path:
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a lock for as long as the process lives; False where another has it. The file stays: it is only a name."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        if os.fstat(descriptor).st_uid == os.getuid():
-            os.fchmod(descriptor, 0o666)  # whatever the umask: the next user has to be able to lock it
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise CannotStartError(f"{path}: is not a file; remove it")
+        descriptor = _open_shared(path)
+    except OSError as error:
+        raise CannotStartError(f"{path}: cannot be opened: {error.strerror}; remove it") from None
+    try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -211,3 +215,16 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+def _open_shared(path: Path) -> int:
+    """Open a file that every user of the machine may lock, and make it where there is none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags)
+        # Linux refuses O_CREAT for another user's file in a folder like /tmp (fs.protected_regular), hence two steps.
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o444)
+            os.fchmod(descriptor, 0o444)  # whatever the umask; reading is all that a lock needs
+            return descriptor
