@@ -31,19 +31,29 @@ def _hash(value: str) -> str:
 
 
 def _md5(value: str) -> str:
-    """The digest as 26 digits of five bits, the lowest first, each half of it by itself."""
+    """The digest as 26 digits of five bits, the lowest first; DCM4CHE shifts the first byte of each half out."""
     digest = hashlib.md5(value.encode(), usedforsecurity=False).digest()
-    high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
-    number = high | low << 64
+    first, second = int.from_bytes(digest[1:8] + b"\0", "big"), int.from_bytes(digest[9:] + b"\0", "big")
+    number = first | second << 64
     return "".join("0123456789abcdefghijklmnopqrstuv"[number >> 5 * place & 0x1F] for place in range(26))
+
+
+def _urlencoded(value: str) -> str:
+    """Java's encoding keeps the asterisk and not the tilde."""
+    return quote_plus(value, safe="*").replace("~", "%7E")
+
+
+def _of_value(form: Callable[[str], str]) -> Callable[[str], str]:
+    """A form of what is there; where nothing is, Java prints null."""
+    return lambda value: form(value) if value else "null"
 
 
 _FORMATS: dict[str, Callable[[str], str]] = {
     "": str,
     "upper": str.upper,
-    "hash": _hash,
-    "md5": _md5,
-    "urlencoded": quote_plus,
+    "hash": _of_value(_hash),
+    "md5": _of_value(_md5),
+    "urlencoded": _of_value(_urlencoded),
 }
 
 
@@ -83,7 +93,7 @@ class FilePath:
 
 
 def parse_file_path(pattern: str) -> FilePath:
-    """Read a pattern: tags or keywords in braces, with an index ``[n]`` and a form (``upper``, ``urlencoded``, ...)."""
+    """Read a pattern: tags or keywords in braces, with an index ``[n]`` from 0 and a form such as ``urlencoded``."""
     pieces: list[str | _Attribute] = []
     end = 0
     for placeholder in _PLACEHOLDER.finditer(pattern):
@@ -91,7 +101,7 @@ def parse_file_path(pattern: str) -> FilePath:
         name, position, form = placeholder.groups(default="")
         if form not in _FORMATS:
             raise ToolError(f"{pattern}: the embedded storescp knows the forms {', '.join(filter(None, _FORMATS))}")
-        pieces.append(_Attribute(tag_of(name), int(position or 1) - 1 if position else 0, _FORMATS[form]))
+        pieces.append(_Attribute(tag_of(name), int(position or 0), _FORMATS[form]))
         end = placeholder.end()
     pieces.append(pattern[end:])
     if any("{" in piece or "}" in piece for piece in pieces if isinstance(piece, str)):
