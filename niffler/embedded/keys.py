@@ -60,12 +60,16 @@ def make_element(tag: BaseTag, vr: str, texts: Sequence[str]) -> DataElement:
 
 
 def select(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """The named attributes of a data set."""
+    """The named attributes of a data set; all of them only where they are named in ascending order of their tags.
+
+    DCM4CHE looks the tags up by halving, unsorted as they are given. Whoever names them in another order is to
+    notice with these tools, too.
+    """
+    tags = [tag_of(name) for name in names]
     chosen = Dataset()
-    for name in names:
-        tag = tag_of(name)
-        if tag in dataset:
-            chosen.add(dataset[tag])
+    for element in dataset:
+        if _is_found(element.tag, tags):
+            chosen.add(element)
     return chosen
 
 
@@ -81,6 +85,16 @@ def lay_over(dataset: Dataset, keys: Dataset) -> Dataset:
         else:
             merged[element.tag] = element
     return merged
+
+
+def _is_found(tag: BaseTag, tags: Sequence[BaseTag]) -> bool:
+    first, last = 0, len(tags) - 1
+    while first <= last:
+        middle = (first + last) // 2
+        if tags[middle] == tag:
+            return True
+        first, last = (middle + 1, last) if tags[middle] < tag else (first, middle - 1)
+    return False
 
 
 def _key(tag: BaseTag, value: str) -> DataElement:
