@@ -111,7 +111,7 @@ class OnDisk:
 
     def __init__(self) -> None:
         self._patient_of: dict[str, str] = {}
-        self._held: dict[str, dict[str, int]] = {}
+        self._held: dict[str, dict[str, Arrival]] = {}
         self._at_path: dict[str, tuple[str, str]] = {}
         self._deliveries: dict[str, int] = {}
         self._other_patient: dict[str, int] = {}
@@ -142,8 +142,11 @@ class OnDisk:
             before = self._at_path.get(arrival.path)
             if before is not None:  # one file under one name: what stood there is gone
                 self._held.get(before[0], {}).pop(before[1], None)
+            again = held.get(arrival.sop_instance_uid)
+            if again is not None:
+                self._at_path.pop(again.path, None)
             self._at_path[arrival.path] = (uid, arrival.sop_instance_uid)
-            held[arrival.sop_instance_uid] = arrival.size
+            held[arrival.sop_instance_uid] = arrival
         return True
 
     def of(self, study_instance_uid: str) -> Received:
@@ -151,15 +154,15 @@ class OnDisk:
         held = self._held.get(study_instance_uid, {})
         return Received(
             instances=len(held),
-            size=sum(held.values()),
+            size=sum(arrival.size for arrival in held.values()),
             deliveries=self._deliveries.get(study_instance_uid, 0),
             other_patient=self._other_patient.get(study_instance_uid, 0),
         )
 
     def forget(self, study_instance_uid: str) -> None:
         """The verdict is given; what comes late is still known as asked for."""
-        if self._held.pop(study_instance_uid, None):
-            self._at_path = {path: held for path, held in self._at_path.items() if held[0] != study_instance_uid}
+        for arrival in self._held.pop(study_instance_uid, {}).values():
+            self._at_path.pop(arrival.path, None)
         self._deliveries.pop(study_instance_uid, None)
         self._other_patient.pop(study_instance_uid, None)
 
