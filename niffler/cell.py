@@ -13,16 +13,18 @@ _LONGEST = {"AE": 16, "AS": 4, "CS": 16, "DS": 16, "IS": 12, "LO": 64, "PN": 64,
             "TM": 14, "DT": 26, "UI": 64}  # fmt: skip
 _FORMS = {
     "UI": (re.compile(r"[0-9]+(\.[0-9]+)*"), "digits and single dots"),
-    "TM": (re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"), "HHMMSS"),
-    "DT": (re.compile(r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?"), "YYYYMMDDHHMMSS"),
-    "AS": (re.compile(r"\d{3}[DWMY]"), "nnnY"),
-    "IS": (re.compile(r"[+-]?\d+"), "a whole number"),
-    "DS": (re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"), "a number"),
+    "TM": (re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?", re.ASCII), "HHMMSS"),
+    "DT": (re.compile(r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?", re.ASCII), "YYYYMMDDHHMMSS"),
+    "AS": (re.compile(r"\d{3}[DWMY]", re.ASCII), "nnnY"),
+    "IS": (re.compile(r"[+-]?\d+", re.ASCII), "a whole number"),
+    "DS": (re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII), "a number"),
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SPREADSHEET = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+|#(?:N/A|REF!|VALUE!|NAME\?|NUM!|DIV/0!|NULL!|#+)", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?\\]")
 _PLAIN = re.compile(r"[A-Za-z0-9 ._^/+:=,&'()-]+")
+_YEARS = range(1900, 2200)
+"""Of studies; 120112 is then no December of the year 1201."""
 _MONTH_FORMS = ("%Y%m", "%Y-%m", "%Y-%m-%d")
 
 
@@ -51,6 +53,8 @@ def cell_reader(
         if may_be_plain and len(cell) <= longest and _PLAIN.fullmatch(cell) and "+" not in cell:
             return cell
         _refuse_damage(cell)
+        if vr == "PN" and not cell.strip("^= "):
+            raise CellError("is no name, only the separators of one")
         if _WILDCARD.search(cell):
             return _wildcard(cell, vr, longest, allow_wildcards)
         if max(map(len, cell.split("=") if vr == "PN" else [cell])) > longest:
@@ -73,10 +77,11 @@ def _refuse_damage(cell: str) -> None:
 def _wildcard(cell: str, vr: str, longest: int, allowed: bool) -> str:
     if not allowed:
         raise CellError("holds a DICOM wildcard or list separator (* ? \\); set AllowWildcards to send it")
-    if not cell.strip("*?\\ "):
+    matches_anything = "*? ^=" if vr == "PN" else "*? "
+    if not cell.strip("\\" + matches_anything):
         raise CellError("would match everything and is never sent")
     values = cell.split("\\")
-    if any(not value.strip("*? ") for value in values):
+    if any(not value.strip(matches_anything) for value in values):
         raise CellError("has a part that would match everything and is never sent")
     if any(len(value) > longest for value in values):
         raise CellError(f"has a value longer than {longest} characters")
@@ -99,12 +104,18 @@ def _date(cell: str, date_format: str) -> str:
 
 def _month_range(cell: str, date_format: str) -> str:
     _refuse_damage(cell)
+    months = set()
     for form in (*_MONTH_FORMS, date_format):
         parsed = _parsed(cell, form)
-        if parsed is not None and parsed.strftime(form) == cell:
-            last = calendar.monthrange(parsed.year, parsed.month)[1]
-            return f"{_yyyymmdd(parsed.replace(day=1))}-{_yyyymmdd(parsed.replace(day=last))}"
-    raise CellError(f"is not a month: YYYYMM, YYYY-MM, YYYY-MM-DD or {date_format}")
+        if parsed is not None and parsed.strftime(form) == cell and parsed.year in _YEARS:
+            months.add(parsed.replace(day=1))
+    if not months:
+        raise CellError(f"is not a month: YYYYMM, YYYY-MM, YYYY-MM-DD or {date_format}")
+    if len(months) > 1:
+        raise CellError(f"can be read as YYYYMM and as {date_format}; write it as YYYY-MM")
+    [first] = months
+    last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+    return f"{_yyyymmdd(first)}-{_yyyymmdd(last)}"
 
 
 def _parsed(cell: str, form: str) -> date | None:

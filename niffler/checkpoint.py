@@ -37,6 +37,8 @@ class Checkpoint:
             _cut_torn_line(self.ledger_path)
             self.records = read_ledger(self.ledger_path)
             self._merge_journal()
+            if output is not None and self.recorded_output_size is None:
+                self.recorded_output_size = _size(output, self.path)  # an orderly end leaves no journal
         else:
             # Deleting the pickle starts from scratch: a journal or ledger without it belongs to the run before.
             self._journal_path.unlink(missing_ok=True)
@@ -122,6 +124,16 @@ class Checkpoint:
             ]
             self.recorded_output_size = size if isinstance(size, int) else self.recorded_output_size
         self.records = self.records + self._unsaved
+
+
+def _size(output: Path, checkpoint: Path) -> int:
+    try:
+        return output.stat().st_size
+    except OSError as error:
+        raise WrongInputError(
+            f"{output}: {error.strerror}, but {checkpoint.name} lists rows that are in it; put it back, or move "
+            f"{checkpoint.name} away to start from scratch"
+        ) from None
 
 
 class _ListOfStrings(pickle.Unpickler):

@@ -41,7 +41,7 @@ _MEANT = {"empi": "PatientID", "mrn": "PatientID", "accession": "AccessionNumber
 
 def is_keyword(text: str) -> bool:
     """Whether this is a DICOM keyword that a list can be queried by, or StudyMonth."""
-    return text == STUDY_MONTH or (text in keyword_dict and vr_of(text) != "SQ")
+    return text == STUDY_MONTH or (text != "" and text in keyword_dict and vr_of(text) != "SQ")
 
 
 def nearest_keyword(text: str) -> str | None:
@@ -50,7 +50,7 @@ def nearest_keyword(text: str) -> str | None:
     if plain in _MEANT:
         return _MEANT[plain]
     known = {keyword.casefold(): keyword for keyword in sorted(_STUDY_LEVEL | {STUDY_MONTH})}
-    everything = {keyword.casefold(): keyword for keyword in keyword_dict if keyword}
+    everything = {keyword.casefold(): keyword for keyword in keyword_dict if is_keyword(keyword)}
     for candidates in (known, everything):
         near = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.75)
         if near:

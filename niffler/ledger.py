@@ -1,13 +1,13 @@
 """What was verified, study by study and request by request: the file beside the checkpoint that says how much."""
 
 import csv
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from urllib.parse import quote
 
 from niffler.errors import WrongInputError
+from niffler.files import csv_chunks
 from niffler.vocabulary import Request
 
 
@@ -51,9 +51,7 @@ def header_line() -> str:
 
 def record_line(record: Record) -> str:
     """One record as a line of CSV."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(astuple(record))
-    return stream.getvalue()
+    return "".join(csv_chunks([astuple(record)]))
 
 
 def read_ledger(path: Path) -> list[Record]:

@@ -18,7 +18,8 @@ def send_report(host: str, port: int, to: str, subject: str, text: str) -> str:
         message.set_content(text)
         with smtplib.SMTP(host, port, timeout=_SECONDS) as server:
             server.send_message(message)
-    except (OSError, smtplib.SMTPException, ValueError, KeyError) as error:
+    except (OSError, smtplib.SMTPException, ValueError, LookupError, AttributeError) as error:
+        # An address that is none makes the email package raise nearly anything.
         reason = str(error).replace("\n", " ")
         return f"the mail server {host}:{port} did not take it ({reason}); see SmtpHost and SmtpPort in system.json"
     return ""

@@ -1,5 +1,6 @@
 """The settings of a run: every key of system.json and config.json, its default, and what it may be."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,18 @@ def _date_format(value: object) -> object:
     return value.replace("%%", "%") if isinstance(value, str) else value
 
 
+def _path(value: object) -> object:
+    if not isinstance(value, (str, Path)):
+        return value
+    try:
+        path = Path(value).expanduser().absolute()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"is no path: {error}") from None
+    return path
+
+
 def _options(value: object) -> object:
     if isinstance(value, Mapping):
         for tool in value:
@@ -87,13 +100,14 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
+UserPath = Annotated[Path, BeforeValidator(_path)]
 AeTitle = Annotated[str, _parsed(ae_title)]
 _STRING = WithJsonSchema({"type": "string"})
 
 
 class _Keys(BaseModel):
     model_config = ConfigDict(
-        alias_generator=to_pascal, frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=False
+        alias_generator=to_pascal, frozen=True, extra="forbid", arbitrary_types_allowed=True, validate_default=True
     )
 
 
@@ -137,7 +151,9 @@ class SystemSettings(_Keys):
         (), description="AE titles that storescp accepts images from; empty: any"
     )
     dcm4che_options: Annotated[Mapping[str, tuple[Text, ...]], BeforeValidator(_options)] = Field(
-        default_factory=dict, description="more options for storescp, findscu, movescu, such as those for TLS"
+        default_factory=dict,
+        alias="Dcm4cheOptions",
+        description="more options for storescp, findscu, movescu, such as those for TLS",
     )
     smtp_host: Text = Field("localhost", min_length=1, description="mail server")
     smtp_port: Whole = Field(25, ge=1, le=65535, description="its port")
@@ -148,12 +164,12 @@ class ExtractionSettings(_Keys):
     """config.json: this extraction. Every key is also an option of the command line."""
 
     niffler_system: Text = Field("system.json", min_length=1, description="the file with the settings of the machine")
-    storage_folder: Path = Field(Path("/opt/data/new-study"), description="where images and metadata go")
+    storage_folder: UserPath = Field(Path("/opt/data/new-study"), description="where images and metadata go")
     file_path: Text = Field(
         "{00100020}/{0020000D}/{0020000E}/{00080018}.dcm",
         description="path of an image in StorageFolder, or CFIND-ONLY or CFIND-DETAILED for metadata alone",
     )
-    csv_file: Path = Field(Path("csv/empi.csv"), description="the list")
+    csv_file: UserPath = Field(Path("csv/empi.csv"), description="the list")
     number_of_query_attributes: Whole = Field(1, ge=1, le=3, description="how many attributes a row is asked by")
     first_attr: Text = Field("PatientID", description="DICOM keyword of the first attribute, or StudyMonth")
     first_index: Whole = Field(0, ge=0, description="index of its CSV column, from 0")
@@ -171,15 +187,6 @@ class ExtractionSettings(_Keys):
     your_email: Text = Field(PLACEHOLDER_EMAIL, description="to whom")
     allow_wildcards: Flag = Field(False, description="send * ? and \\ in values, which are refused otherwise")
 
-
-class Settings(ExtractionSettings):
-    """Everything a run needs to know."""
-
-    system: SystemSettings = Field(alias="System")
-    stylesheet: Path = Field(alias="Stylesheet")
-    """description.csv.xsl."""
-    warnings: tuple[str, ...] = Field((), alias="Warnings")
-
     @property
     def mode(self) -> Mode:
         """What the run does."""
@@ -194,6 +201,15 @@ class Settings(ExtractionSettings):
             Attribute(self.third_attr, self.third_index),
         )
         return three[: self.number_of_query_attributes]
+
+
+class Settings(ExtractionSettings):
+    """Everything a run needs to know."""
+
+    system: SystemSettings = Field(alias="System")
+    stylesheet: Path = Field(alias="Stylesheet")
+    """description.csv.xsl."""
+    warnings: tuple[str, ...] = Field((), alias="Warnings")
 
     @property
     def receives_here(self) -> bool:

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from niffler.errors import GaveUpError
+from niffler.errors import GaveUpError, WrongInputError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class Storage:
 
 
 def open_storage(folder: Path, least_free_gigabytes: float) -> Storage:
-    """Look at the folder at the start of a run."""
+    """Look at the folder at the start of a run; it is made where there is none. Raises WrongInputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongInputError(f"StorageFolder {folder}: cannot be made: {error.strerror}; choose another") from None
     return Storage(folder, _identity(folder), least_free_gigabytes * 1e9)
 
 

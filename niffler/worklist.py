@@ -136,7 +136,7 @@ def write_modified_csv(path: Path, worklist: Worklist, columns: Sequence[Column]
 
 def _read_table(csv_file: Path) -> tuple[list[str], list[list[str]], "array[int]", list[str]]:
     text = _read_text(csv_file)
-    first_line = text.lstrip("\r\n").split("\n", 1)[0]
+    first_line = next((line for line in io.StringIO(text) if line.strip(' ,;\t"\r\n')), "")
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in first_line and "," not in first_line:
             raise WrongInputError(f"{csv_file}: the columns are separated by {name}; save the list with commas")
@@ -207,7 +207,7 @@ def _read_text(csv_file: Path) -> str:
         raise WrongInputError(f"{csv_file}: cannot be read: {error.strerror}; check CsvFile") from None
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise WrongInputError(f"{csv_file}: is a spreadsheet (xlsx, xls), not a CSV; save it as CSV UTF-8")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content.count(0) > len(content) // 4:
         raise WrongInputError(
             f"{csv_file}: is not a text in UTF-8 (UTF-16, or not a text at all); save it as CSV UTF-8"
         )

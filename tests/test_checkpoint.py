@@ -705,3 +705,20 @@ def test_each_line_of_the_journal_is_json_that_a_person_can_read(run: Run) -> No
     run.complete(PATIENT, FIRST)
     [line] = journal_of(run.base).read_text().splitlines()
     assert json.loads(line)["entries"] == ["P1,1.2.1", "P1"]
+
+
+def test_a_carriage_return_in_an_answer_leaves_the_ledger_readable(tmp_path: Path) -> None:
+    record = Record("r", 1, "A\rB", "1.2", "", 1, 1, 1, 0.1, 1, "2020")
+    path = tmp_path / "ledger.csv"
+    path.write_text(header_line() + record_line(record), newline="")
+    assert read_ledger(path) == [record]
+
+
+def test_the_length_of_an_output_survives_an_orderly_end(tmp_path: Path) -> None:
+    base = output = tmp_path / "cfind-output.csv"
+    checkpoint = Checkpoint(base, output=output)
+    output.write_text("PatientID\nP1\n")
+    checkpoint.begin()
+    checkpoint.record(["PatientID=P1"], [])
+    checkpoint.close()
+    assert Checkpoint(base, output=output).recorded_output_size == 13

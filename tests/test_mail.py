@@ -237,3 +237,8 @@ def test_only_the_half_files_of_a_dead_receiver_are_removed(tmp_path: Path) -> N
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in halves)
     assert remove_parts(tmp_path) == 0
+
+
+@pytest.mark.parametrize("to", ["jane@", "Jane Doe <", "a@b.example, <"])
+def test_a_mistyped_address_is_a_reason_and_no_error(to: str) -> None:
+    assert send_report("127.0.0.1", 1, to, "subject", "text")

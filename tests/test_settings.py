@@ -215,7 +215,7 @@ def test_paths_are_those_of_the_current_folder_or_whole(folder: Folder, tmp_path
     settings = folder.read(config={"StorageFolder": str(tmp_path / "elsewhere")})
     assert settings.csv_file == folder.path / "list.csv"
     assert settings.storage_folder == tmp_path / "elsewhere"
-    assert settings.storage_folder.is_dir()
+    assert not settings.storage_folder.exists(), "reading settings changes nothing"
 
 
 # The command line
@@ -464,7 +464,8 @@ def test_a_list_that_is_not_there_is_a_fault(folder: Folder) -> None:
 
 def test_a_storage_folder_that_cannot_be_made_is_a_fault(folder: Folder) -> None:
     [fault] = folder.faults(config={"StorageFolder": "list.csv/storage"})
-    assert fault.startswith(f"config.json: StorageFolder '{folder.path / 'list.csv' / 'storage'}': cannot be made: ")
+    assert fault.startswith(f"config.json: StorageFolder '{folder.path / 'list.csv' / 'storage'}': ")
+    assert fault.endswith("list.csv is a file; choose another folder")
 
 
 @contextmanager
@@ -747,3 +748,61 @@ def test_a_keyword_has_its_value_representation(keyword: str, vr: str) -> None:
 )  # fmt: skip
 def test_a_keyword_has_its_level(keyword: str, level: Level) -> None:
     assert level_of(keyword) is level
+
+
+def test_dcm4che_options_are_written_as_the_page_says(folder: Folder) -> None:
+    options = {"storescp": ["--tls"], "findscu": [], "movescu": ["--tls", 5]}
+    read = folder.read(system={"Dcm4cheOptions": options}).system.dcm4che_options
+    assert read == {"storescp": ("--tls",), "findscu": (), "movescu": ("--tls", "5")}
+
+
+def test_faults_of_value_and_of_meaning_are_told_together(folder: Folder) -> None:
+    faults = folder.faults(config={"FirstAttr": "Accession", "FilePath": "x.dcm"}, system={"StartHour": 25})
+    assert len(faults) == 3, faults
+
+
+def test_an_unknown_option_is_told_together_with_the_faults_of_the_files(folder: Folder) -> None:
+    faults = folder.faults("--CsvFil=x", config={"SendEmail": "maybe"}, system={"SrcAet": "x"})
+    assert len(faults) == 3, faults
+
+
+def test_the_value_of_an_unknown_option_is_no_option(folder: Folder) -> None:
+    assert len(folder.faults("--CsvFil", "list.csv")) == 1
+
+
+def test_a_syntax_error_brings_no_faults_of_keys_that_nobody_wrote(folder: Folder) -> None:
+    folder.write()
+    (folder.path / "config.json").write_text('{"CsvFile": "list.csv",}')
+    with pytest.raises(WrongInputError) as caught:
+        read_settings(["--StorageFolder", str(folder.path / "s")], beside=folder.beside)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (folder.path / "s").exists()
+
+
+def test_an_empty_text_is_no_keyword(folder: Folder) -> None:
+    assert not is_keyword("")
+
+
+def test_an_empty_attribute_is_a_fault(folder: Folder) -> None:
+    folder.faults(config={"FirstAttr": ""})
+
+
+def test_what_is_suggested_can_be_asked_for() -> None:
+    near = nearest_keyword("ReferencedStudySequenc")
+    assert near is None or is_keyword(near)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("StorageFolder", "~nosuchuser/x"),
+        ("CsvFile", "~nosuchuser/x"),
+        ("NifflerSystem", "~nosuchuser/x"),
+        ("CsvFile", "x" * 300),
+        ("NifflerSystem", "x" * 300),
+        ("StorageFolder", "a\0b"),
+        ("NifflerSystem", "a\0b"),
+    ],
+)
+def test_a_path_that_cannot_be_one_is_a_fault(folder: Folder, key: str, value: str) -> None:
+    folder.faults(config={key: value})

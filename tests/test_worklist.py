@@ -597,3 +597,34 @@ def test_any_cell_is_a_safe_value_or_a_reason(cell: str, keyword: str, months: b
     assert allow_wildcards or not set("*?\\") & set(value)
     longest = {"AccessionNumber": 16, "Modality": 16}.get(keyword, 64)
     assert keyword == "PatientName" or all(len(part) <= longest for part in value.split("\\"))
+
+
+@pytest.mark.parametrize("cell", ["*^*", "*=*", "?*^"])
+def test_a_name_of_wildcards_and_separators_is_never_sent(cell: str) -> None:
+    with pytest.raises(CellError):
+        sent("PatientName", cell, allow_wildcards=True)
+
+
+@pytest.mark.parametrize("cell", ["^", "=", "^^^^"])
+def test_a_name_of_separators_alone_is_never_sent(cell: str) -> None:
+    with pytest.raises(CellError):
+        sent("PatientName", cell)
+
+
+def test_a_month_in_the_date_format_is_not_taken_for_another_century() -> None:
+    assert sent("StudyDate", "120112", months=True, date_format="%m%d%y") == "20121201-20121231"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "cell"),
+    [("PatientAge", "\u0660\u0663\u0665Y"), ("StudyTime", "\u0661\u0662"), ("SeriesNumber", "\u0661")],
+)
+def test_digits_of_other_alphabets_are_faults(keyword: str, cell: str) -> None:
+    with pytest.raises(CellError):
+        sent(keyword, cell)
+
+
+@pytest.mark.parametrize("before", ["   \n", ",,\n", " \n\n"])
+def test_semicolons_are_an_error_after_lines_without_text_too(read: Read, before: str) -> None:
+    with pytest.raises(WrongInputError, match="semicolons"):
+        read(f"{before}EMPI;Accession\n1;2\n", PATIENT)
