@@ -140,6 +140,22 @@ def test_a_study_that_failed_comes_again_after_all_the_others() -> None:
     assert work.next_studies(10) == [A]
 
 
+def test_failures_can_be_taken_up_ahead_of_what_was_not_tried_yet() -> None:
+    work = agenda(Group((0,)), Group((1,)), Group((2,)))
+    work.next_group()
+    work.next_group()
+    work.lookup_failed(0, "busy")
+    work.lookup_failed(1, "busy")
+    begin(work, 3, A, B, C)
+    work.next_studies(2)
+    work.tried(bad(A))
+    work.tried(bad(B))
+    work.take_up_failures()
+    assert [work.next_group() for _ in range(3)] == [Group((0,)), Group((1,)), Group((2,))]
+    assert work.next_studies(10) == [A, B, C]
+    assert not work.has_another_pass
+
+
 @pytest.mark.parametrize("outcome", [FAILED, PARTIAL])
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_a_study_that_never_succeeds_is_decided_after_max_attempts(outcome: Outcome, max_attempts: int) -> None:

@@ -95,7 +95,14 @@ def test_what_is_commented_out_is_no_column(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "selected",
-    ["DicomAttribute[@keyword='Patient-ID']", "DicomAttribute[@tag='00081140']", "DicomAttribute[@tag='60000010']"],
+    [
+        "DicomAttribute[@keyword='Patient-ID']",
+        "DicomAttribute[@tag='00081140']",
+        "DicomAttribute[@tag='60000010']",
+        "DicomAttribute[@tag='00091010']",
+        "DicomAttribute[@tag='0010 0020']",
+        "DicomAttribute[@tag='']",
+    ],
 )
 def test_a_column_that_cannot_be_queried_is_named_with_the_file(tmp_path: Path, selected: str) -> None:
     path = stylesheet(tmp_path, selected)
