@@ -244,3 +244,21 @@ def test_docker_settings_differ_only_in_their_places() -> None:
     }.items():
         here, there = (json.loads((ROOT / "demo" / folder / name).read_text()) for folder in (".", "docker"))
         assert {key for key in here if here[key] != there[key]} == places
+
+
+def test_docker_settings_name_the_services_of_compose() -> None:
+    system = json.loads((ROOT / "demo" / "docker" / "system.json").read_text())
+    compose = (ROOT / "docker-compose.yml").read_text()
+    pacs_host = system["SrcAet"].partition("@")[2].partition(":")[0]
+    title, _, port = system["QueryAet"].partition(":")
+    assert f"\n  {pacs_host}:\n" in compose
+    assert "\n  demo-extraction:\n" in compose
+    assert f'"{title}=demo-extraction:{port}"' in compose
+
+
+def test_image_has_dcm4che_where_the_settings_look_for_it() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    version = dockerfile.partition("ARG DCM4CHE_VERSION=")[2].split()[0]
+    folders = {json.loads((ROOT / folder / "system.json").read_text())["DCM4CHEBin"] for folder in (".", "demo/docker")}
+    assert folders == {f"/opt/dcm4che-{version}/bin", "/opt/dcm4che/bin"}
+    assert 'ln -s "dcm4che-${DCM4CHE_VERSION}" /opt/dcm4che ' in dockerfile
