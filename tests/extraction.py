@@ -1,5 +1,6 @@
 """ColdDataRetriever.py as a user runs it: a process in a folder of its own, its settings, and what it leaves there."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,11 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from pydicom import dcmread
+
+from demo.studies import WrittenStudy
+from tests.pacs.fault import Fault
+from tests.pacs.scripted import ScriptedPacs
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "ColdDataRetriever.py"
@@ -46,6 +52,7 @@ class Extraction:
     port: int = field(default_factory=free_port)
     system: dict[str, object] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,14 +88,19 @@ class Extraction:
         (self.folder / "system.json").write_text(json.dumps(system))
         (self.folder / "config.json").write_text(json.dumps(config))
 
-    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-        """Start the script; its output goes to ``output.txt``."""
+    def start(
+        self, *arguments: str, environment: dict[str, str] | None = None, under: Sequence[str] = ()
+    ) -> "subprocess.Popen[str]":
+        """Start the script, ``under`` a command such as nohup; its output goes to ``output.txt``."""
         self.write_settings()
         with (self.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
-                [sys.executable, str(SCRIPT), *arguments], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}, start_new_session=True,
+            process = subprocess.Popen(
+                [*under, sys.executable, str(SCRIPT), *arguments], cwd=self.folder, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})},
+                start_new_session=True,
             )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def finish(self, process: "subprocess.Popen[str]") -> Finished:
         """Wait for the end of a run."""
@@ -100,19 +112,27 @@ class Extraction:
             raise AssertionError(f"the extraction did not end:\n{self.output}") from None
         return Finished(exit_code, self.output)
 
-    def run(self, *arguments: str, environment: dict[str, str] | None = None) -> Finished:
+    def run(self, *arguments: str, environment: dict[str, str] | None = None, under: Sequence[str] = ()) -> Finished:
         """Run the script to its end."""
-        return self.finish(self.start(*arguments, environment=environment))
+        return self.finish(self.start(*arguments, environment=environment, under=under))
 
     @property
     def output(self) -> str:
         """What the run has printed so far."""
         return (self.folder / "output.txt").read_text()
 
+    @property
+    def log(self) -> str:
+        """The log of this run and those before it."""
+        return (self.folder / "niffler1.log").read_text(encoding="utf-8")
+
+    def wait_until_it_says(self, text: str, *, times: int = 1, seconds: float = 60.0) -> None:
+        """Wait for a text in the output, or for so many of it."""
+        wait_until(lambda: self.output.count(text) >= times, seconds)
+
     def outcomes(self) -> list[dict[str, str]]:
         """The outcomes file."""
-        with self.state(".outcomes.csv").open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+        return read_csv(self.state(".outcomes.csv"))
 
     def words(self) -> list[str]:
         """The outcome of every row."""
@@ -129,6 +149,25 @@ class Extraction:
         return {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): path for path in files}
 
 
+@contextlib.contextmanager
+def from_pacs(folder: Path, *script: Fault) -> Iterator[tuple[Extraction, ScriptedPacs]]:
+    """An extraction in ``folder/work`` and its PACS, which holds the studies of ``folder/studies``.
+
+    No tool of the extraction may be left in the end.
+    """
+    extraction = Extraction(folder / "work")
+    destinations = {AE_TITLE: ("127.0.0.1", extraction.port)}
+    with ScriptedPacs(folder / "studies", *script, destinations=destinations) as pacs:
+        extraction.source = pacs.address
+        try:
+            yield extraction, pacs
+        finally:  # where a test failed
+            for process in extraction.started:
+                process.kill()
+                process.wait()
+    assert tools_running(extraction.port) == []
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that becomes true; AssertionError where it does not in time."""
     deadline = time.monotonic() + seconds
@@ -137,7 +176,33 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def tools_running(port: int) -> list[str]:
-    """The tools that still run for an AE of this test."""
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listing.splitlines() if f"{AE_TITLE}:{port}" in line]
+def tools_running(port: int, tool: str = "") -> list[psutil.Process]:
+    """The tools, or those of one kind, that run for an AE of this test."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if f"{AE_TITLE}:{port}" in words and any(tool in word for word in words):
+                found.append(process)
+    return found
+
+
+def patient_data(studies: Iterable[WrittenStudy]) -> set[str]:
+    """What must not be read outside the outcomes files: IDs, names and UIDs."""
+    found: set[str] = set()
+    for study in studies:
+        name = str(dcmread(study.paths[0], stop_before_pixels=True).PatientName)
+        found |= {study.patient_id, study.accession_number, study.study_instance_uid, *study.sop_instance_uids}
+        found |= {name, *name.split("^")}
+    return found
+
+
+def all_instances(studies: Iterable[WrittenStudy]) -> set[str]:
+    """The SOPInstanceUIDs of studies."""
+    return {uid for study in studies for uid in study.sop_instance_uids}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV with a header line."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, strict=True))

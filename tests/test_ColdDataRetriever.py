@@ -1,183 +1,177 @@
-"""The extraction as a whole, against the PACS with faults to order: one promise a test."""
+"""The script as its user sees it: what it says, what it writes, whom it tells, and its exit codes."""
 
-import pickle
-import signal
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from demo.studies import WrittenStudy, generate_studies, write_study
-from tests.extraction import AE_TITLE, Extraction, tools_running, wait_until
+from tests.extraction import Extraction, Finished, all_instances, from_pacs, patient_data, tools_running
+from tests.mail_server import Mail, MailServer
 from tests.pacs import faults
-from tests.pacs.fault import Fault
-from tests.pacs.scripted import ScriptedPacs
 
-Begin = Callable[..., tuple[Extraction, ScriptedPacs]]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Begin]:
-    """A PACS that holds the studies of ``tmp_path/studies`` and an extraction from it."""
-    running: list[ScriptedPacs] = []
-    extractions: list[Extraction] = []
-
-    def start(*script: Fault) -> tuple[Extraction, ScriptedPacs]:
-        extraction = Extraction(tmp_path / "work")
-        pacs = ScriptedPacs(tmp_path / "studies", *script, destinations={AE_TITLE: ("127.0.0.1", extraction.port)})
-        pacs.__enter__()
-        running.append(pacs)
-        extractions.append(extraction)
-        extraction.source = pacs.address
-        return extraction, pacs
-
-    yield start
-    for pacs in running:
-        pacs.__exit__(None, None, None)
-    for extraction in extractions:
-        assert tools_running(extraction.port) == []
+EARLIER = "INFO:root:the end of an earlier run\n"
+LINE = re.compile(r"(INFO|WARNING|ERROR):root:\S.*")
+MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
 
 
-@pytest.fixture
-def studies(tmp_path: Path) -> tuple[WrittenStudy, ...]:
-    """Six studies of three images, each of another patient."""
-    return generate_studies(tmp_path / "studies", 6, instances=3)
+@dataclass(frozen=True)
+class Completed:
+    """A run to the end: six patients with a study each, one with three, one that is unknown, and one named again."""
+
+    extraction: Extraction
+    finished: Finished
+    studies: tuple[WrittenStudy, ...]
+    mails: list[Mail]
+    moved: list[str]
 
 
-def patients(extraction: Extraction, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Completed]:
+    folder = tmp_path_factory.mktemp("completed")
+    single = generate_studies(folder / "studies", 6, instances=3, size=16)
+    three = tuple(
+        write_study(folder / "studies", patient_id="00A7", accession_number=f"T000{number}", instances_per_series=2)
+        for number in range(3)
+    )
+    with MailServer() as mail_server, from_pacs(folder) as (extraction, pacs):
+        extraction.system = dict(mail_server.settings)
+        extraction.config = {"SendEmail": True, "YourEmail": "somebody@example.org", "FirstIndex": 1}
+        rows = [["remark, first", study.patient_id] for study in single]
+        extraction.write_list("Remark,EMPI", [*rows, ["", "00A7"], ["", "NOBODY"], ["again", single[0].patient_id]])
+        (extraction.folder / "niffler1.log").write_text(EARLIER)
+        finished = extraction.run()
+        yield Completed(extraction, finished, single + three, mail_server.mails, pacs.moved())
 
 
-def all_instances(studies: tuple[WrittenStudy, ...]) -> set[str]:
-    return {uid for study in studies for uid in study.sop_instance_uids}
+def test_every_row_has_its_answer_and_every_image_is_there(completed: Completed) -> None:
+    extraction = completed.extraction
+    assert completed.finished.exit_code == 0, completed.finished.output
+    rows = extraction.outcomes()
+    assert [row["Outcome"] for row in rows] == ["retrieved"] * 7 + ["not-found", "retrieved"]
+    assert (rows[6]["Studies"], rows[6]["Expected"], rows[6]["Received"]) == ("3", "6", "6")
+    assert rows[0]["Remark"] == "remark, first"
+    assert set(extraction.instances()) == all_instances(completed.studies)
+    assert sorted(completed.moved) == sorted(study.study_instance_uid for study in completed.studies)
 
 
-def test_every_row_of_a_list_of_patients_is_retrieved(begin: Begin, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction, _ = begin()
-    patients(extraction, studies)
-    finished = extraction.run()
-    assert finished.exit_code == 0, finished.output
-    assert extraction.words() == ["retrieved"] * 6
-    assert set(extraction.instances()) == all_instances(studies)
-    assert set(extraction.checkpoint()) >= {study.patient_id for study in studies}
-    assert "[EXTRACTION COMPLETE]" in finished.output
-    assert not extraction.state(".pickle.journal").exists()
+def test_the_pickle_lists_patients_and_their_studies_as_niffler_does(completed: Completed) -> None:
+    entries = completed.extraction.checkpoint()
+    assert set(entries) == {study.patient_id for study in completed.studies} | {
+        f"{study.patient_id},{study.study_instance_uid}" for study in completed.studies
+    }
+    assert len(entries) == len(set(entries))
+    assert not completed.extraction.state(".pickle.journal").exists()
 
 
-@pytest.mark.parametrize("status", [0xA700, 0xA701, 0xA702, 0xA900, 0xB000, 0xC000, 0x0122, 0x0124, 0xFE00])
-def test_a_study_answered_with_a_failure_status_is_never_retrieved(
-    begin: Begin, studies: tuple[WrittenStudy, ...], status: int
-) -> None:
-    extraction, pacs = begin(faults.answer_move(status, "completed=99, status=0H").study(studies[1].study_instance_uid))
-    patients(extraction, studies)
-    finished = extraction.run()
-    assert finished.exit_code == 1, finished.output
-    assert extraction.words() == ["retrieved", "failed", *["retrieved"] * 4]
-    assert f"{status:04X}H" in extraction.outcomes()[1]["Detail"]
-    assert extraction.outcomes()[1]["Attempts"] == "3"
-    assert pacs.moved().count(studies[1].study_instance_uid) == 3
+def test_the_log_is_appended_to_and_standard_output_says_the_same(completed: Completed) -> None:
+    assert completed.extraction.log == EARLIER + completed.finished.output
+    assert [line for line in completed.finished.output.splitlines() if not LINE.fullmatch(line)] == []
+
+
+def test_the_log_has_a_line_for_every_row_then_a_summary_then_the_end(completed: Completed) -> None:
+    lines = completed.finished.output.splitlines()
+    told = {match[1]: line for line in lines if (match := re.match(r"INFO:root:line (\d+): ", line))}
+    assert list(map(int, sorted(told, key=int))) == list(range(2, 11))
+    assert "INFO:root:line 8: retrieved, 3 studies, 6 of 6 images" in lines
+    assert "INFO:root:line 9: not-found" in lines
+    summary = lines.index("INFO:root:9 rows: retrieved 8, not-found 1")
+    assert lines[summary + 1].startswith("INFO:root:24 images, ")
+    ended = (
+        rf"INFO:root:\[EXTRACTION COMPLETE\] {MOMENT}: Niffler Extraction to {completed.extraction.storage} Completes"
+    )
+    assert re.fullmatch(rf"{ended}\. Terminating the completed storescp process\.", lines[-1])
+
+
+def test_the_email_tells_counts_and_where_the_files_are_and_how_long_it_took(completed: Completed) -> None:
+    [mail] = completed.mails
+    assert mail.recipients == ("somebody@example.org",)
+    assert "[EXTRACTION COMPLETE]" in mail.message["Subject"]
+    assert "9 rows: retrieved 8, not-found 1" in mail.text
+    assert str(completed.extraction.storage) in mail.text
+    assert str(completed.extraction.state(".outcomes.csv")) in mail.text
+    assert re.search(r"it took \d+ s", mail.text)
+
+
+def test_neither_the_log_nor_the_email_names_a_patient(completed: Completed) -> None:
+    values = patient_data(completed.studies)
+    assert not [value for value in values if value in completed.extraction.log + completed.mails[0].text]
+
+
+def test_all_faults_of_the_settings_are_told_at_once_in_a_line_each_and_nothing_is_started(tmp_path: Path) -> None:
+    with from_pacs(tmp_path) as (extraction, pacs):
+        extraction.write_list("EMPI", [["1"]])
+        extraction.source = "no address"
+        extraction.system = {"StartHuor": 19, "EndHour": 24}
+        extraction.config = {"FirstAttr": "Accession", "FilePath": "{00100020}.dcm"}
+        finished = extraction.run("--NumberOfQueryAttributes", "4", "--CsvFiel", "x.csv")
+        assert finished.exit_code == 2
+        told = finished.output.splitlines()
+        for file, key, remedy in (
+            ("command line", "CsvFiel", "CsvFile"),
+            ("command line", "NumberOfQueryAttributes", "3"),
+            ("config.json", "FirstAttr", "AccessionNumber"),
+            ("config.json", "FilePath", "{00080018}"),
+            ("system.json", "SrcAet", "no address"),
+            ("system.json", "EndHour", "23"),
+            ("system.json", "StartHuor", "StartHour"),
+        ):
+            [line] = [line for line in told if line.startswith(f"{file}: ") and key in line]
+            assert remedy in line
+        assert len(told) == 7
+        assert sorted(path.name for path in extraction.folder.iterdir() if path.suffix != ".json") == [
+            "list.csv", "output.txt",
+        ]  # fmt: skip
+        assert pacs.requests() == []
 
 
 @pytest.mark.parametrize(
-    ("name", "fault", "outcome"),
+    ("system", "content", "exit_code", "said"),
     [
-        ("one fewer, counted as sent", faults.withhold(1), "partial"),
-        ("success with nothing sent", faults.send_nothing(), "failed"),
-        ("one failed", faults.fail_instances(1), "partial"),
-        ("one twice for another", faults.repeat_one_for_another(), "partial"),
-        ("everything twice", faults.send_twice(is_counted=True), "retrieved"),
-        ("no counts", faults.no_counts(), "retrieved"),
-        ("more announced than there is", faults.announce(99), "partial"),
+        ({}, "EMPI;Accession\n1;2\n", 2, "list.csv: the columns are separated by semicolons"),
+        ({}, "PK\x03\x04", 2, "list.csv: is a spreadsheet"),
+        ({"DCM4CHEBin": "/nowhere/bin"}, "EMPI\n1\n", 3, "/nowhere/bin/storescp does not exist; set DCM4CHEBin"),
+        ({"MinFreeDiskGB": 1e9}, "EMPI\n1\n", 4, "the disk is full"),
     ],
+    ids=["semicolons", "spreadsheet", "no DCM4CHE", "no room"],
 )
-def test_a_study_is_retrieved_only_if_all_that_was_announced_is_on_disk(
-    begin: Begin, studies: tuple[WrittenStudy, ...], name: str, fault: Fault, outcome: str
+def test_what_stands_in_the_way_is_said_in_one_line(
+    tmp_path: Path, system: dict[str, object], content: str, exit_code: int, said: str
 ) -> None:
-    extraction, _ = begin(fault.study(studies[0].study_instance_uid))
-    patients(extraction, studies[:2])
+    extraction = Extraction(tmp_path / "work", system=system)
+    extraction.list_file.write_text(content)
     finished = extraction.run()
-    assert extraction.words() == [outcome, "retrieved"], finished.output + str(extraction.outcomes())
+    assert finished.exit_code == exit_code, finished.output
+    errors = [line for line in finished.output.splitlines() if not line.startswith("INFO:root:")]
+    assert len(errors) == 1, finished.output
+    assert errors[0].startswith("ERROR:root:")
+    assert said in errors[0]
+    assert tools_running(extraction.port) == []
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(begin: Begin, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction, pacs = begin(faults.slow("move", seconds=0.3))
-    patients(extraction, studies)
-    process = extraction.start()
-    pacs.wait_until(lambda pacs: len(pacs.moved()) >= 3, seconds=30)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: tools_running(extraction.port) == [])
-    pacs.script()
-    moved_before = pacs.moved()
-    finished = extraction.run()
-    assert finished.exit_code == 0, finished.output
-    assert extraction.words() == ["retrieved"] * 6
-    assert set(extraction.instances()) == all_instances(studies)
-    moved_again = [uid for uid in pacs.moved()[len(moved_before) :] if uid in moved_before]
-    assert len(moved_again) <= 1, "only the study that was under way is moved again"
-
-
-def test_a_checkpoint_of_todays_niffler_is_continued(begin: Begin, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction, pacs = begin()
-    patients(extraction, studies)
-    extraction.state(".pickle").write_bytes(pickle.dumps([studies[0].patient_id, studies[1].patient_id]))
-    finished = extraction.run()
-    assert finished.exit_code == 0, finished.output
-    assert set(pacs.moved()) == {study.study_instance_uid for study in studies[2:]}
-    assert extraction.outcomes()[0]["Detail"] == "from an earlier checkpoint, not verified"
-    assert extraction.checkpoint()[:2] == [studies[0].patient_id, studies[1].patient_id]
-
-
-def test_an_ignored_key_moves_nothing(begin: Begin, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction, pacs = begin(faults.ignore_key())
-    extraction.write_list("Accession", [["UNKNOWN1"], ["UNKNOWN2"]])
-    extraction.config["FirstAttr"] = "AccessionNumber"
-    finished = extraction.run()
-    assert finished.exit_code == 1
-    assert extraction.words() == ["refused", "refused"]
-    assert "AccessionNumber" in extraction.outcomes()[0]["Detail"]
-    assert pacs.moved() == []
-
-
-def test_an_accession_of_another_patient_is_not_retrieved(begin: Begin, studies: tuple[WrittenStudy, ...]) -> None:
-    extraction, pacs = begin(faults.ignore_key("PatientID"))
-    extraction.write_list("EMPI,Accession", [[studies[0].patient_id, studies[1].accession_number]])
-    extraction.config["NumberOfQueryAttributes"] = 2
-    extraction.run()
-    assert extraction.words() == ["refused"]
-    assert pacs.moved() == []
-
-
-def test_a_pacs_that_is_not_there_is_given_up(tmp_path: Path) -> None:
+def test_a_pacs_that_never_answers_is_given_up_and_its_rows_are_pending(tmp_path: Path) -> None:
     extraction = Extraction(tmp_path / "work", system={"GiveUpMinutes": 0.05})
+    extraction.config = {"SendEmail": True, "YourEmail": "test@test.test"}
     extraction.write_list("EMPI", [["1"], ["2"]])
     finished = extraction.run()
     assert finished.exit_code == 4, finished.output
     assert extraction.words() == ["pending", "pending"]
-    assert "has not answered" in finished.output
+    assert re.match(rf"ERROR:root:\[EXTRACTION STOPPED\] {MOMENT}: {extraction.source} has not answered for",
+                    finished.output.splitlines()[-1])  # fmt: skip
+    assert "TestConnection.py" in finished.output
+    assert "WARNING:root:YourEmail is still the placeholder: no email is sent" in finished.output
     assert tools_running(extraction.port) == []
 
 
-def test_a_patient_with_three_studies_has_one_row_with_three(begin: Begin, tmp_path: Path) -> None:
-    for number in range(3):
-        write_study(tmp_path / "studies", patient_id="0007", accession_number=f"A{number}", instances_per_series=2)
-    extraction, _ = begin()
-    extraction.write_list("EMPI", [["0007"]])
-    extraction.run()
-    [row] = extraction.outcomes()
-    assert (row["Outcome"], row["Studies"], row["Expected"], row["Received"]) == ("retrieved", "3", "6", "6")
-
-
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_it_in_good_order(
-    begin: Begin, studies: tuple[WrittenStudy, ...], number: signal.Signals, exit_code: int
-) -> None:
-    extraction, pacs = begin(faults.slow("move", seconds=0.3))
-    patients(extraction, studies)
-    process = extraction.start()
-    pacs.wait_until(lambda pacs: len(pacs.moved()) >= 2, seconds=30)
-    process.send_signal(number)
-    finished = extraction.finish(process)
-    assert finished.exit_code == exit_code, finished.output
-    assert {"retrieved", "pending"} >= set(extraction.words())
-    assert not extraction.state(".pickle.journal").exists()
+def test_a_pacs_that_goes_away_is_given_up_with_what_it_gave_and_the_rest_comes_later(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 4, instances=2, size=16)
+    with from_pacs(tmp_path, faults.go_away("move", seconds=3600).nth(3)) as (extraction, pacs):
+        extraction.system = {"GiveUpMinutes": 0.03}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+        finished = extraction.run()
+        assert finished.exit_code == 4, finished.output
+        assert extraction.words() == ["retrieved", "retrieved", "pending", "pending"]
+        assert len(extraction.checkpoint()) == 4
+        assert len(pacs.moved()) == 3

@@ -1,0 +1,117 @@
+"""The nightly window and what is done by the clock, with a clock that the test moves."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from demo.studies import generate_studies
+from tests.clock import MovedClock
+from tests.extraction import all_instances, from_pacs, tools_running, wait_until
+from tests.pacs import faults
+
+SHUT = "the nightly window is shut"
+OPEN = "the nightly window is open"
+
+
+@pytest.mark.parametrize(
+    ("start_hour", "end_hour", "evening", "opening", "while_open", "shutting", "next_opening"),
+    [
+        pytest.param(
+            19, 7, "2026-03-01 18:59:59", "2026-03-01 19:00:00", ("2026-03-01 23:59:59", "2026-03-02 00:00:01"),
+            "2026-03-02 07:00:00", "2026-03-02 19:00:00", id="across midnight",
+        ),
+        pytest.param(
+            1, 5, "2026-03-01 05:00:00", "2026-03-02 01:00:00", ("2026-03-02 03:00:00", "2026-03-02 04:59:59"),
+            "2026-03-02 05:00:00", "2026-03-03 01:00:00", id="within a day",
+        ),
+    ],
+)  # fmt: skip
+def test_studies_are_begun_in_the_nightly_window_only(
+    tmp_path: Path, start_hour: int, end_hour: int, evening: str, opening: str, while_open: tuple[str, str],
+    shutting: str, next_opening: str,
+) -> None:  # fmt: skip
+    studies = generate_studies(tmp_path / "studies", 7, instances=2, size=16)
+    clock = MovedClock(tmp_path / "clock")
+    clock.set(evening)
+    with from_pacs(tmp_path) as (extraction, pacs):
+        extraction.system = {"NightlyOnly": True, "StartHour": start_hour, "EndHour": end_hour}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+
+        def pass_the_time() -> None:
+            for moment in while_open:
+                clock.set(moment)
+                clock.wait_until_read(8)
+
+        def shut() -> None:
+            clock.set(shutting)
+            extraction.wait_until_it_says(SHUT, times=2)
+
+        pacs.script(faults.call(pass_the_time, "move").nth(2), faults.call(shut, "move").nth(4))
+        process = extraction.start(environment=clock.environment)
+
+        extraction.wait_until_it_says(f"{SHUT}; no other study is begun before {opening[:-3]}")
+        clock.wait_until_read(8)
+        assert pacs.requests() == []
+
+        clock.set(opening)
+        extraction.wait_until_it_says(f"{OPEN} until {shutting[:-3]}")
+        extraction.wait_until_it_says(f"{SHUT}; no other study is begun before {next_opening[:-3]}")
+        wait_until(lambda: tools_running(extraction.port, "movescu") == [])
+        clock.wait_until_read(8)
+        moved = pacs.moved()
+        assert len(moved) in (4, 5), "the study under way is finished, and one more at most is begun"
+        assert set(moved) == {study.study_instance_uid for study in studies[: len(moved)]}
+        wait_until(lambda: extraction.output.count(": retrieved, ") == len(moved))
+
+        clock.set(next_opening)
+        finished = extraction.finish(process)
+        assert finished.exit_code == 0, finished.output
+        assert extraction.words() == ["retrieved"] * 7
+        assert set(extraction.instances()) == all_instances(studies)
+        assert len(pacs.moved()) == 7, "nothing is moved twice"
+        assert (finished.output.count(SHUT), finished.output.count(OPEN)) == (2, 2), "it is said once"
+
+
+def test_the_end_of_the_wait_is_said_with_its_time_zone_and_the_wait_can_be_interrupted(tmp_path: Path) -> None:
+    generate_studies(tmp_path / "studies", 1, instances=1, size=16)
+    clock = MovedClock(tmp_path / "clock")
+    clock.set("2026-03-01 12:00:00")
+    with from_pacs(tmp_path) as (extraction, pacs):
+        extraction.system = {"NightlyOnly": True}
+        extraction.write_list("EMPI", [["1"]])
+        process = extraction.start(environment=clock.environment)
+        extraction.wait_until_it_says(SHUT)
+        process.send_signal(signal.SIGTERM)
+        finished = extraction.finish(process)
+        assert finished.exit_code == 143
+        assert re.search(rf"{SHUT}.* 2026-03-01 19:00.*(EET|\+02)", finished.output), finished.output
+        assert pacs.requests() == []
+
+
+def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the_clock(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 4, instances=2, size=16)
+    clock = MovedClock(tmp_path / "clock")
+    clock.set("2026-03-01 12:00:00")
+    with from_pacs(tmp_path) as (extraction, pacs):
+        extraction.system = {"NightlyOnly": True, "StartHour": 5, "EndHour": 5}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+        while_working: list[tuple[list[str], list[str]]] = []
+
+        def eleven_minutes_later() -> None:
+            extraction.wait_until_it_says("line 3: retrieved")
+            clock.set("2026-03-01 12:11:00")
+            extraction.wait_until_it_says("2 of 4 rows")
+            wait_until(extraction.state(".outcomes.csv").exists)
+            while_working.append((extraction.checkpoint(), extraction.words()))
+
+        pacs.script(faults.call(eleven_minutes_later, "move").nth(3))
+        finished = extraction.run(environment=clock.environment)
+        assert finished.exit_code == 0, finished.output
+        assert SHUT not in finished.output
+        progress = r"^INFO:root:2 of 4 rows \(50 %\), 4 images, .* rows an hour, .*(left|end)"
+        assert re.search(progress, finished.output, re.MULTILINE), finished.output
+        [(entries, words)] = while_working
+        assert {study.patient_id for study in studies[:2]} <= set(entries)
+        assert words == ["retrieved", "retrieved", "pending", "pending"]
