@@ -7,12 +7,13 @@ is done about each answer, and how a run ends. The rooms of ``niffler/`` know ho
 
 import contextlib
 import logging
+import math
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ import schedule
 
 from niffler import mail, outcomes, slots
 from niffler.agenda import Agenda, Finished
-from niffler.arrivals import Arrival, Arrived, OnDisk
+from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Broke, Ended, Heard
 from niffler.books import Books, carried_rows
 from niffler.checkpoint import Checkpoint
@@ -48,8 +49,8 @@ FIRST_QUERIES = 10
 MOST_MATCHES = 1000
 """A query is cancelled after so many matches, or MaxStudiesPerRow where that is more."""
 MOST_MATCHES_IN_FIND_MODES = 100_000
-SETTLE_SECONDS = 10.0
-"""How long images may lag behind the final C-MOVE response: storescp has written them, its log is still read."""
+SETTLE_SECONDS = 3.0
+"""How long storescp's log may lag behind the final C-MOVE response, beyond the images that are still being read."""
 STOP_GRACE_SECONDS = 5.0
 """How long a study under way may go on when the run is asked to stop; ``docker stop`` kills after ten seconds."""
 RECEIVER_STARTS = 4
@@ -91,11 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class _Settling:
-    """A study with its final C-MOVE response whose images may still be coming out of the receiver's log."""
+    """A study with its final C-MOVE response whose images may still be coming out of the receiver's log.
+
+    The deadline begins when all images that were stored by then are read, which a slow disk may delay.
+    """
 
     study: Study
     response: Response
-    deadline: float
+    deadline: float = math.inf
 
 
 class Extraction:
@@ -441,6 +445,9 @@ class Extraction:
                 case Arrived(arrivals=arrivals):
                     for arrival in arrivals:
                         self.arrived(arrival)
+                case CaughtUp(token=uid):
+                    if settling := self.settling.get(uid):
+                        self.settling[uid] = replace(settling, deadline=time.monotonic() + SETTLE_SECONDS)
                 case DiskFull():
                     self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, start again"))
                 case Broke(error=error):
@@ -494,7 +501,8 @@ class Extraction:
                 self.agenda.put_back([study])
                 return
             self.trouble(in_words(response.status, response.comment))
-        self.settling[study.study_instance_uid] = _Settling(study, response, time.monotonic() + SETTLE_SECONDS)
+        self.settling[study.study_instance_uid] = _Settling(study, response)
+        self.connections.catch_up(study.study_instance_uid)
 
     def arrived(self, arrival: Arrival) -> None:
         """An instance was stored: of a study that is being moved, or one that nobody asked for."""

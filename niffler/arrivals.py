@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -33,6 +32,13 @@ class Arrived:
     arrivals: tuple[Arrival, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Everything that was stored before the token was given has been read."""
+
+    token: str
+
+
 def read_arrival(path: str, *, flush: bool = False) -> Arrival:
     """Read the header of a stored file; with ``flush`` its content is on the disk when this returns."""
     try:
@@ -59,7 +65,7 @@ class ArrivalReader:
 
     def __init__(self, events: "SimpleQueue[object]") -> None:
         self._events = events
-        self._paths: SimpleQueue[str | None] = SimpleQueue()
+        self._paths: SimpleQueue[str | CaughtUp | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
         self._thread.start()
 
@@ -67,28 +73,28 @@ class ArrivalReader:
         """Tell of a file; called by whoever reads storescp's output."""
         self._paths.put(path)
 
+    def catch_up(self, token: str) -> None:
+        """Put CaughtUp into the queue once all that was told of before is read."""
+        self._paths.put(CaughtUp(token))
+
     def close(self) -> None:
         """Read what was told of, then end."""
         self._paths.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        for paths in self._batches():
-            arrivals = tuple(read_arrival(path, flush=True) for path in paths)
-            self._events.put(Arrived(arrivals))
-
-    def _batches(self) -> Iterator[list[str]]:
-        while True:
-            path = self._paths.get()
-            batch: list[str] = []
-            while path is not None:
-                batch.append(path)
-                if self._paths.empty() or len(batch) == _MOST_AT_ONCE:
+        while (told := self._paths.get()) is not None:
+            paths: list[str] = []
+            while isinstance(told, str):
+                paths.append(told)
+                if self._paths.empty() or len(paths) == _MOST_AT_ONCE:
                     break
-                path = self._paths.get()
-            if batch:
-                yield batch
-            if path is None:
+                told = self._paths.get()
+            if paths:
+                self._events.put(Arrived(tuple(read_arrival(path, flush=True) for path in paths)))
+            if isinstance(told, CaughtUp):
+                self._events.put(told)
+            elif told is None:
                 return
 
 

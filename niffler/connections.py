@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from niffler import printed
-from niffler.arrivals import ArrivalReader
+from niffler.arrivals import ArrivalReader, CaughtUp
 from niffler.associations import Association, finding, moving
 from niffler.dcm4che import Receiver, Tools
 from niffler.inquiries import Ticket
@@ -42,6 +42,7 @@ class Connections:
         self.finders: list[Association[Ticket, QueryAnswer]] = []
         self.movers: list[Association[Study, Response]] = []
         self.receiver: Receiver | None = None
+        self._arrivals: ArrivalReader | None = None
 
     @property
     def all(self) -> list[Association[Any, Any]]:
@@ -56,7 +57,7 @@ class Connections:
     @contextlib.contextmanager
     def receiving(self, tools: Tools, reception: Reception) -> Iterator[None]:
         """Have a receiver, not yet started, whose files are read as they arrive; it is ended however the run ends."""
-        arrivals = ArrivalReader(self._events)
+        arrivals = self._arrivals = ArrivalReader(self._events)
         output = tool_output(reception.output, reception.output_megabytes)
         stored_files = printed.StoredFiles()
 
@@ -96,6 +97,13 @@ class Connections:
             for association in self.all:
                 ending.callback(association.close)
             yield
+
+    def catch_up(self, token: str) -> None:
+        """Ask for CaughtUp once every instance that storescp has stored by now is read; at once without a receiver."""
+        if self._arrivals is None:
+            self._events.put(CaughtUp(token))
+        else:
+            self._arrivals.catch_up(token)
 
     def next_events(self, seconds: float) -> list[object]:
         """Wait so long for an event; then all that are there, in their order."""
