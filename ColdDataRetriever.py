@@ -166,9 +166,11 @@ class Extraction:
         write_modified_csv(self.modified, self.worklist, columns)
         self.rows_of = rows_by_request(self.worklist)
         logging.info(
-            "%s: %d rows, %d different requests, %d invalid rows",
+            "%s: rows %d, different requests %d, invalid rows %d",
             settings.csv_file, len(self.worklist.table), len(self.worklist.requests), len(self.worklist.faults),
         )  # fmt: skip
+        for row in self.worklist.faults:
+            logging.info(outcomes.row_line(self.worklist.lines[row], RowResult(Outcome.INVALID)))
 
     def check_machine(self, folder: Path) -> None:
         """The tools run, nothing of a dead run is left, the storage is there."""

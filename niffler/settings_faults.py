@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from niffler.addresses import Peer
 from niffler.keywords import STUDY_MONTH, is_keyword, nearest_keyword, vr_of
-from niffler.settings import PLACEHOLDER_EMAIL, ExtractionSettings, Mode, fault_of_file_path
+from niffler.settings import PLACEHOLDER_EMAIL, ExtractionSettings, Mode, SystemSettings, fault_of_file_path
 
 STYLESHEET = "description.csv.xsl"
+_EXAMPLE = Peer("SRC_AET", "SRCHOST", 104)
 OF_ATTRIBUTE = {2: ("SecondAttr", "SecondIndex"), 3: ("ThirdAttr", "ThirdIndex")}
 """The keys that are looked at from so many attributes on."""
 
@@ -42,6 +44,11 @@ def faults_of(settings: ExtractionSettings, stylesheet: Path) -> Iterator[tuple[
         yield "CsvFile", settings.csv_file, "its folder cannot be written, but the checkpoint and the outcomes go there"
     if settings.mode is Mode.FIND_DETAILED and not stylesheet.is_file():
         yield "FilePath", settings.file_path, f"needs {STYLESHEET} in the current folder or beside the script"
+
+
+def placeholder_of(system: SystemSettings) -> str:
+    """Why the settings of the machine cannot be meant; empty where they can."""
+    return "is still that of the example; write the AET@HOST:PORT of your PACS" if system.src_aet == _EXAMPLE else ""
 
 
 def _fault_of_date_format(date_format: str) -> str:

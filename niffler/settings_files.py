@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from niffler.errors import WrongInputError
 from niffler.settings import ExtractionSettings, Settings, SystemSettings
-from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, warnings_of
+from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, warnings_of
 
 CONFIG = "config.json"
 COMMAND_LINE = "command line"
@@ -61,7 +61,10 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
                 for key, value, fault in faults_of(extraction, stylesheet)
                 if key not in wrong_keys
             ]
-    system = _system(_find(str(given.get("NifflerSystem", "system.json")), beside), faults)
+    system_file = _find(str(given.get("NifflerSystem", "system.json")), beside)
+    system = _system(system_file, faults)
+    if system is not None and (fault := placeholder_of(system)):
+        faults.append(f"{system_file}: SrcAet '{system.src_aet}': {fault}")
     if faults or extraction is None or system is None:
         raise WrongInputError("\n".join(faults))
     return Settings.model_construct(

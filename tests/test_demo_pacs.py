@@ -239,7 +239,7 @@ def test_demo_spares_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
 
 def test_docker_settings_differ_only_in_their_places() -> None:
     for name, places in {
-        "system.json": {"DCM4CHEBin", "SrcAet", "MaxNifflerProcesses"},
+        "system.json": {"DCM4CHEBin", "SrcAet", "QueryAet", "MaxNifflerProcesses"},
         "config.json": {"StorageFolder", "CsvFile"},
     }.items():
         here, there = (json.loads((ROOT / "demo" / folder / name).read_text()) for folder in (".", "docker"))
