@@ -48,7 +48,7 @@ class Extraction:
     """One extraction: settings, list, state and images live below ``folder``."""
 
     folder: Path
-    source: str = "NOBODY@127.0.0.1:1"
+    source: str = field(default_factory=lambda: f"NOBODY{free_port()}@127.0.0.1:1")
     port: int = field(default_factory=free_port)
     system: dict[str, object] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)

@@ -21,7 +21,7 @@ DESCRIPTIONS = (
 def test_a_killed_run_keeps_what_it_had_and_asks_only_for_the_rest(tmp_path: Path) -> None:
     studies = generate_studies(tmp_path / "studies", 8, instances=1, size=16)
     with from_pacs(tmp_path) as (extraction, pacs):
-        extraction.system["QueriesPerAssociation"] = 2
+        extraction.system["QueriesPerAssociation"] = 4
         extraction.config["FilePath"] = "CFIND-ONLY"
         extraction.write_list("EMPI", [[study.patient_id] for study in studies] + [["NOBODY"]])
         running: list[subprocess.Popen[str]] = []

@@ -18,15 +18,14 @@ def patients(extraction: Extraction, studies: tuple[WrittenStudy, ...]) -> None:
 
 
 def test_trouble_with_associations_costs_the_study_under_way_an_attempt_and_nothing_else(tmp_path: Path) -> None:
-    studies = generate_studies(tmp_path / "studies", 8, instances=3, size=16)
+    studies = generate_studies(tmp_path / "studies", 7, instances=3, size=16)
     uids = [study.study_instance_uid for study in studies]
     troubles = [
-        faults.abort("move", after=1).study(uids[1]).first(),
-        faults.drop("move", after=2).study(uids[2]).first(),
-        faults.hang("move", after=1).study(uids[3]).first(),
-        faults.go_away("move", seconds=1, after=1).study(uids[4]).first(),
-        faults.answer_move(0xA801).study(uids[5]).first(),
-        faults.answer_move(0xC000).study(uids[6]).first(),
+        faults.drop("move", after=2).study(uids[1]).first(),
+        faults.hang("move", after=1).study(uids[2]).first(),
+        faults.go_away("move", seconds=1, after=1).study(uids[3]).first(),
+        faults.answer_move(0xA801).study(uids[4]).first(),
+        faults.answer_move(0xC000).study(uids[5]).first(),
         faults.abort("find").first(),
         faults.reject("congestion").nth(3),
     ]
@@ -35,8 +34,8 @@ def test_trouble_with_associations_costs_the_study_under_way_an_attempt_and_noth
         patients(extraction, studies)
         finished = extraction.run()
         assert finished.exit_code == 0, finished.output
-        assert [row["Outcome"] for row in extraction.outcomes()] == ["retrieved"] * 8
-        assert [row["Attempts"] for row in extraction.outcomes()[1:]] == ["2"] * 6 + ["1"]
+        assert [row["Outcome"] for row in extraction.outcomes()] == ["retrieved"] * 7
+        assert [row["Attempts"] for row in extraction.outcomes()[1:]] == ["2"] * 5 + ["1"]
         assert set(extraction.instances()) == all_instances(studies)
         assert "trying again in 1 s" in finished.output
 
@@ -174,5 +173,5 @@ def test_an_association_carries_no_more_queries_than_the_settings_allow(gave_up:
 @pytest.mark.parametrize("where", ["log", "email"])
 def test_no_patient_is_named_when_a_run_gives_up(gave_up: GaveUp, where: str) -> None:
     text = gave_up.finished.output if where == "log" else gave_up.mails[0].text
-    named = [line for line in text.splitlines() if any(value in line for value in patient_data(gave_up.studies))]
-    assert named == []
+    values = patient_data(gave_up.studies)
+    assert [line for line in text.splitlines() if any(value in line for value in values)] == []
