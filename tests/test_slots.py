@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from niffler import slots
 from niffler.dcm4che import tools_folder
 from niffler.errors import CannotStartError
 from niffler.slots import (
@@ -407,7 +408,8 @@ def test_processes_are_asked_to_end_and_those_that_are_gone_are_no_error(machine
     end_processes([])
 
 
-def test_a_process_that_does_not_go_is_ended_by_force(machine: Machine) -> None:
+def test_a_process_that_does_not_go_is_ended_by_force(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_PATIENCE_SECONDS", 0.5)
     stubborn = machine.start("/bin/sh", "-c", "trap '' TERM; echo ready; read line")
     assert line_of(stubborn) == "ready"
     end_processes([stubborn.pid])
