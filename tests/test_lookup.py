@@ -585,7 +585,6 @@ def test_a_shared_query_that_is_answered_badly_is_asked_row_by_row_and_not_used_
         "a failure": answer(status=0xA900),
         "a failure after matches": answer(study_match("1.1", AccessionNumber="A1"), status=0xC000),
         "a match that the row's own query finds is missing": answer(study_match("1.1", AccessionNumber="A1")),
-        "nothing": answer(),
     }
     for name, bad in badly.items():
         shortcuts = Shortcuts()
@@ -606,13 +605,11 @@ def test_a_shared_query_that_fails_is_not_used_again_although_the_rows_find_noth
 
 
 def test_a_hundred_matches_for_one_patient_may_be_cut_off_and_are_not_relied_on() -> None:
-    shortcuts = Shortcuts()
     shared = answer(*[study_match(f"1.{n}", AccessionNumber=f"A{n}") for n in range(100)])
     alone = [answer(study_match(f"1.{n}", AccessionNumber=f"A{n}")) for n in (1, 2, 3)]
-    asked, told = converse(PATIENT_ROWS, [shared], alone, kind="patient", shortcuts=shortcuts)
+    asked, told = converse(PATIENT_ROWS, [shared], alone, kind="patient")
     assert len(asked[1]) == 3
     assert [uids(lookup) for lookup in told] == [["1.1"], ["1.2"], ["1.3"]]
-    assert not shortcuts.patients
 
 
 def test_series_queries_of_several_rows_are_asked_side_by_side() -> None:

@@ -83,6 +83,8 @@ class Machine:
         """What sits there with the command line that it is given, as a tool of DCM4CHE would."""
 
     def show(self, pid: int) -> None:
+        # Popen returns when the program is found, a moment before the kernel knows its command line.
+        wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() != b"")
         (self.proc / str(pid)).symlink_to(f"/proc/{pid}")
 
     def script(self, name: str, text: str) -> Path:
@@ -100,8 +102,6 @@ class Machine:
                  "NIFFLER_PYTHON": sys.executable, "TOOL": f"{self.java} {STORESCP} -b {AE}"},
         )  # fmt: skip
         self._started.append(process)
-        # Popen returns when the program is found, a moment before the kernel knows its command line.
-        wait_until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes() != b"")
         self.show(process.pid)
         return process
 
