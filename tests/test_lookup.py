@@ -344,12 +344,13 @@ def test_without_a_limit_all_studies_are_found() -> None:
 
 
 def test_a_query_that_was_cancelled_is_too_many_where_something_agrees() -> None:
-    _, [lookup] = converse([request(PatientID="P1")], [answer(study_match(), status=0xFE00)])
+    archive = [study_match(f"1.{number}", PatientID=f"P{number}") for number in range(1001)]
+    _, [lookup] = converse([request(PatientID="P1")], [answer(*archive, status=0xFE00)])
     assert (lookup.too_many, lookup.studies) == (True, ())
 
 
 def test_a_query_that_was_cancelled_is_a_refusal_where_nothing_agrees() -> None:
-    archive = [study_match(f"1.{number}", PatientID=f"X{number}") for number in range(3)]
+    archive = [study_match(f"1.{number}", PatientID=f"X{number}") for number in range(1001)]
     _, [lookup] = converse([request(PatientID="P1")], [answer(*archive, status=0xFE00)])
     assert not lookup.too_many
     assert lookup.refusals == (Disagreement("PatientID", "P1", "X0"),)

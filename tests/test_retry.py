@@ -13,7 +13,7 @@ HOUR = 3600.0
 # What an outcome calls for
 
 
-@pytest.mark.parametrize("outcome", [*ANSWERED, Outcome.REFUSED, Outcome.INVALID, Outcome.PENDING])
+@pytest.mark.parametrize("outcome", [*sorted(ANSWERED), Outcome.REFUSED, Outcome.INVALID, Outcome.PENDING])
 def test_an_answer_stands(outcome: Outcome) -> None:
     assert remedy(outcome, 0, 0) is Remedy.NONE
     assert remedy(outcome, 0xA700, 0) is Remedy.NONE
