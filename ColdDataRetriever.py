@@ -8,6 +8,7 @@ is done about each answer, and how a run ends. The rooms of ``niffler/`` know ho
 import contextlib
 import logging
 import math
+import os
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import schedule
 from niffler import mail, outcomes, slots
 from niffler.agenda import Agenda, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
-from niffler.associations import Answered, Broke, Ended, Heard
+from niffler.associations import Answered, Association, Broke, Ended, Heard
 from niffler.books import Books, carried_rows
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
@@ -35,12 +36,12 @@ from niffler.lookup import LookupRules, plan
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_local_time
 from niffler.progress import Progress, in_hours
-from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Remedy, remedy
+from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.settings import InformationModel, Mode, Settings
 from niffler.settings_files import read_settings
 from niffler.status import in_words
 from niffler.storage import is_empty, open_storage, remove_parts
-from niffler.verdict import deliveries_told, judge
+from niffler.verdict import awaits_more, judge
 from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
 
@@ -73,13 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             slots.claim_slot(str(system.src_aet), system.max_niffler_processes) as running,
-            slots.claim_file(settings.csv_file),
+            slots.claim_file(modified_csv(settings.csv_file)),
             slots.claim_file(settings.storage_folder / OUTPUT_NAME)
             if settings.mode is not Mode.RETRIEVE
             else contextlib.nullcontext(),
         ):
             logging.info(running.in_words)
             return Extraction(settings).run()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except slots.SlotTakenError as refusal:
         logging.info(refusal.running.in_words)
         logging.error(str(refusal))
@@ -88,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(failure).splitlines():
             logging.error(line)
         return failure.exit_code
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A study that the PACS is sending: over which association, the counts it told last, and when it last got on."""
+
+    association: Association[Study, Response]
+    counts: tuple[int | None, ...]
+    got_on_at: float
 
 
 @dataclass(frozen=True)
@@ -115,11 +127,13 @@ class Extraction:
         self.patience = Patience(self.system.give_up_minutes * 60)
         self.endings, self.attempts = Breaker(), Breaker()
         self.on_disk = OnDisk()
+        self.under_way: dict[str, _UnderWay] = {}
         self.settling: dict[str, _Settling] = {}
         self.begun_at: dict[str, float] = {}
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: list[str] = []
+        self.has_served = False
         self.receiver_starts = 0
         self.resume_at = 0.0
         self.is_open = True
@@ -135,8 +149,8 @@ class Extraction:
         """Prepare, work until every row has its outcome, report; returns the exit code."""
         for warning in self.settings.warnings:
             logging.warning(warning)
-        self.read_list()
-        with tempfile.TemporaryDirectory(prefix="niffler-") as folder, self.signals():
+        with tempfile.TemporaryDirectory(prefix=slots.PRIVATE_FOLDER) as folder, self.signals():
+            self.read_list()
             self.check_machine(Path(folder))
             self.take_up_checkpoint()
             try:
@@ -147,6 +161,11 @@ class Extraction:
                     self.work()
             except (GaveUpError, StoppedError) as reason:
                 return self.finish(reason)
+            except NifflerError:
+                raise
+            except Exception as bug:
+                self.finish(GaveUpError(f"an error in Niffler itself ({type(bug).__name__}: {bug}); please report it"))
+                raise
             return self.finish(None)
 
     def read_list(self) -> None:
@@ -186,6 +205,7 @@ class Extraction:
             extra_options=system.dcm4che_options,
         )
         logging.info("DCM4CHE: %s", self.tools.check())
+        slots.remove_private_folders()
         leftovers = slots.leftover_tools(str(system.query_aet), str(system.src_aet))
         for tool in leftovers:
             if not tool.mine:
@@ -228,15 +248,18 @@ class Extraction:
         wanted = (index for index, result in enumerate(self.results) if result is PENDING)
         self.agenda = Agenda(plan(requests, wanted, patient_root=self.patient_root), self.system.max_attempts)
         most_studies = self.system.max_studies_per_row if self.retrieves else None
-        self.inquiries = Inquiries(requests, LookupRules(self.patient_root, columns, most_studies))
+        rules = LookupRules(self.patient_root, columns, most_studies, self.most_matches)
+        self.inquiries = Inquiries(requests, rules)
         self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
+        self.queries, self.moves = (
+            Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
+        )  # fmt: skip
         self.progress = Progress(len(self.worklist.table), done + len(self.worklist.faults))
 
     @contextlib.contextmanager
     def connect(self, folder: Path) -> Iterator[None]:
         """The receiver listens, the associations can be made; all of them end however the run ends."""
         system, settings = self.system, self.settings
-        most = max(system.max_studies_per_row, MOST_MATCHES) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
         with contextlib.ExitStack() as ending:
             if settings.receives_here:
                 reception = Reception(
@@ -259,10 +282,15 @@ class Extraction:
                     movers=system.parallel_retrievals if self.retrieves else 0,
                     destination=system.dest_aet,
                     patient_root=self.patient_root,
-                    most_matches=most,
+                    most_matches=self.most_matches,
                 )
             )
             yield
+
+    @property
+    def most_matches(self) -> int:
+        """A query that matches more is cancelled."""
+        return max(self.system.max_studies_per_row, MOST_MATCHES) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
 
     def start_receiver(self) -> None:
         """Start storescp and wait until it listens."""
@@ -280,14 +308,16 @@ class Extraction:
 
     def replace_receiver(self, dead: Receiver) -> None:
         """Start storescp again after it died, a few times."""
-        if self.receiver_starts == RECEIVER_STARTS:
-            raise GaveUpError(f"storescp ended {RECEIVER_STARTS} times; its last line: {dead.last_line}")
-        logging.warning("storescp ended (%s); starting it again", dead.last_line)
+        why = dead.last_line or "it printed nothing"
         dead.stop()
-        try:
-            self.start_receiver()
-        except CannotStartError as failure:
-            raise GaveUpError(str(failure)) from None
+        while self.receiver_starts < RECEIVER_STARTS:
+            logging.warning("storescp ended (%s); starting it again", why)
+            try:
+                self.start_receiver()
+                return
+            except CannotStartError as failure:
+                why = str(failure)
+        raise GaveUpError(f"storescp ended {RECEIVER_STARTS} times, the last time with: {why}")
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -353,6 +383,7 @@ class Extraction:
         receiver = self.connections.receiver
         if receiver is not None and not receiver.is_alive:
             self.replace_receiver(receiver)
+        self.watch_progress()
         now = datetime.now()
         is_open = not self.system.nightly_only or self.window.is_open(now)
         if self.is_open and not is_open:
@@ -368,6 +399,17 @@ class Extraction:
             self.patience.was_not_needed(time.monotonic() - self.shut_at)
         self.is_open = is_open
 
+    def watch_progress(self) -> None:
+        """Break off a C-MOVE that says again and again that it is pending and brings nothing."""
+        now = time.monotonic()
+        for study, move in self.under_way.items():
+            if now - move.got_on_at > self.system.retrieve_timeout_seconds:
+                logging.warning(
+                    "no image and no other count for %d s: C-MOVE is broken off", self.system.retrieve_timeout_seconds
+                )
+                move.association.kill()
+                self.under_way[study] = replace(move, got_on_at=math.inf)
+
     def hand_out(self) -> None:
         """Give each idle association its next requests, unless the window is shut or the PACS needs a pause."""
         if not self.is_open or time.monotonic() < self.resume_at:
@@ -375,7 +417,7 @@ class Extraction:
         for finder in self.connections.finders:
             if not finder.is_busy:
                 self.begin_lookups()
-                if tickets := self.inquiries.take(self.queries_at_once):
+                if tickets := self.inquiries.take(min(self.queries_at_once, self.queries.now)):
                     finder.begin(tickets)
                     self.queries_at_once = min(self.queries_at_once * 4, self.system.queries_per_association)
         for mover in self.connections.movers:
@@ -399,7 +441,7 @@ class Extraction:
     def studies_at_once(self) -> int:
         """How many studies an association is given: all associations get a share of what waits."""
         share = -(-self.agenda.studies_waiting // len(self.connections.movers))
-        return min(self.system.retrievals_per_association, share)
+        return min(self.moves.now, share)
 
     def longest_wait(self) -> float:
         """Seconds until something has to be done although nothing happens; a second at most."""
@@ -424,7 +466,7 @@ class Extraction:
             if time.monotonic() > deadline:
                 for association in self.connections.all:
                     association.kill()
-                if not self.connections.are_busy:
+                if not self.connections.are_busy or time.monotonic() > deadline + STOP_GRACE_SECONDS:
                     break
 
     # What the PACS answers, and what is done about it
@@ -439,7 +481,13 @@ class Extraction:
                         self.looked_up(request, lookup)
                 case Answered(item=Study() as study, answer=Response() as response):
                     self.patience.heard()
+                    self.under_way.pop(study.study_instance_uid, None)
                     self.moved(study, response)
+                case Heard(association=association, item=Study() as study, counts=counts):
+                    before = self.under_way.get(study.study_instance_uid)
+                    if before is None or before.counts != counts:
+                        self.patience.heard()
+                        self.under_way[study.study_instance_uid] = _UnderWay(association, counts, time.monotonic())
                 case Heard():
                     self.patience.heard()
                 case Ended():
@@ -452,8 +500,11 @@ class Extraction:
                         self.settling[uid] = replace(settling, deadline=time.monotonic() + SETTLE_SECONDS)
                 case DiskFull():
                     self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, start again"))
-                case Broke(error=error):
-                    raise error
+                case Broke(association=association, error=error):
+                    association.is_busy = False
+                    if not isinstance(error, (OSError, NifflerError)):
+                        raise error
+                    self.stop(GaveUpError(f"{error}; mend that, then start the same command again"))
         self.settle()
         self.record()
 
@@ -467,7 +518,9 @@ class Extraction:
             return
         self.patience.served()
         if lookup.too_many:
-            detail = f"more than {self.system.max_studies_per_row} studies match; see MaxStudiesPerRow"
+            detail = f"more than {self.most_matches} matches; ask by other attributes"
+            if self.retrieves:
+                detail = f"more than {self.system.max_studies_per_row} studies match; see MaxStudiesPerRow"
             self.finished([Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail))], detail)
         elif not lookup.studies and lookup.refusals:
             first = lookup.refusals[0]
@@ -484,15 +537,15 @@ class Extraction:
     def found(self, request: int, lookup: Lookup) -> None:
         """A request of a C-FIND mode is answered: its matches go to cfind-output.csv."""
         self.to_list += lookup.matches
-        studies = len(lookup.studies)
-        self.books.enter_find(self.worklist.requests[request], studies)
         others = f"{len(lookup.refusals)} other matches are not listed: {lookup.refusals[0]}" if lookup.refusals else ""
-        self.finished([Finished(request, RowResult(Outcome.FOUND, studies=studies, attempts=1, detail=others))])
+        result = RowResult(Outcome.FOUND, studies=len(lookup.studies), attempts=1, detail=others)
+        self.books.enter_find(self.worklist.requests[request], result)
+        self.finished([Finished(request, result)])
 
     def moved(self, study: Study, response: Response) -> None:
         """A C-MOVE has its final response; its verdict waits for the images that the PACS says it sent."""
         if response.status == DESTINATION_UNKNOWN:
-            if not self.on_disk.instances:
+            if not self.has_served:
                 self.stop(
                     GaveUpError(
                         f"the PACS does not know the move destination {self.system.dest_aet} (status A801H); ask its "
@@ -508,18 +561,27 @@ class Extraction:
 
     def arrived(self, arrival: Arrival) -> None:
         """An instance was stored: of a study that is being moved, or one that nobody asked for."""
-        if self.on_disk.take(arrival):
+        problem = arrival.problem
+        if not Path(os.path.normpath(arrival.path)).is_relative_to(self.settings.storage_folder):
+            problem = "storescp wrote outside of StorageFolder; use {00100020,urlencoded} in FilePath"
+        elif self.on_disk.take(arrival):
+            self.has_served = True
+            if move := self.under_way.get(arrival.study_instance_uid):
+                self.under_way[arrival.study_instance_uid] = replace(move, got_on_at=time.monotonic())
             return
         self.unrequested.append(arrival.path)
-        logging.warning("unrequested: %s", arrival.problem or "an instance that was not asked for was received")
+        logging.warning("unrequested: %s", problem or "an instance that was not asked for was received")
 
     def settle(self) -> None:
         """Give the verdicts whose images are all there, or have had their time."""
         now = time.monotonic()
         for uid, settling in list(self.settling.items()):
             received = self.on_disk.of(uid) if self.settings.receives_here else None
-            told = deliveries_told(settling.response)
-            if received is not None and received.deliveries < told and now < settling.deadline:
+            if (
+                received is not None
+                and now < settling.deadline
+                and awaits_more(settling.study, settling.response, received)
+            ):
                 continue
             del self.settling[uid]
             self.tried(judge(settling.study, settling.response, received))
@@ -530,6 +592,7 @@ class Extraction:
         if remedy(result.outcome, result.status, result.received) is Remedy.AGAIN_AFTER_PAUSE:
             self.short_of_resources(result.detail)
         elif result.outcome is Outcome.RETRIEVED:
+            self.has_served = True
             self.patience.served()
         size = self.on_disk.of(uid).size
         tried = self.agenda.tried(result)
@@ -557,7 +620,13 @@ class Extraction:
     def association_ended(self, ended: Ended) -> None:
         """What an association left unanswered is asked again; what it broke at has lost an attempt."""
         ended.association.is_busy = False
+        self.under_way = {
+            study: move for study, move in self.under_way.items() if move.association is not ended.association
+        }
         expected_end = self.is_stopping or not self.is_open
+        if not expected_end:
+            portion = self.moves if ended.association in self.connections.movers else self.queries
+            portion.ended(ended.served, broke=bool(ended.trouble))
         under_way = None if expected_end else ended.under_way
         self.agenda.put_back([item for item in ended.unanswered if isinstance(item, Study) and item is not under_way])
         group = self.inquiries.put_back(
@@ -610,11 +679,8 @@ class Extraction:
         for one in finished:
             request = self.worklist.requests[one.request]
             self.results[one.request] = one.result
-            for study in one.studies:  # some may have been completed by an earlier run, or for another row
-                if study.outcome is Outcome.RETRIEVED:
-                    self.books.enter_study(request, len(one.studies), study.study)
             if one.result.outcome is Outcome.RETRIEVED:
-                self.books.enter_row(request)
+                self.books.enter_row(request, one.result, [study.study for study in one.studies])
             rows = self.rows_of(one.request)
             self.progress.rows_done(len(rows))
             self.to_say += [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
@@ -652,11 +718,13 @@ class Extraction:
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
         self.progress.close()
-        try:
-            self.checkpoint.close()
-            self.write_outcomes()
-        except GaveUpError as failure:
-            reason = reason or failure
+        for save in (self.checkpoint.close, self.write_outcomes):
+            try:
+                save()
+            except GaveUpError as failure:
+                reason = reason or failure
+                if str(failure) != str(reason):
+                    logging.error(str(failure))
         counts = outcomes.count(self.worklist, self.results)
         summary = self.summary(counts)
         for line in summary:

@@ -54,6 +54,8 @@ class Agenda:
         self._open: dict[int, _Open] = {}
         self._waiting_for: dict[str, list[int]] = {}
         self._done: dict[str, StudyResult] = {}
+        self._patient_of: dict[str, str] = {}
+        self._announced: dict[str, int] = {}
         self._lookup_attempts: dict[int, int] = {}
         self._move_attempts: dict[str, int] = {}
 
@@ -87,11 +89,16 @@ class Agenda:
         self, request: int, lookup: Lookup, verified: Callable[[Study], StudyResult | None]
     ) -> list[Finished]:
         """The studies of a request are known: those that are not ``verified`` already wait to be moved."""
+        shared = next((study for study in lookup.studies if self._is_of_another_patient(study)), None)
+        if shared is not None:
+            detail = f"the PACS gives study {shared.study_instance_uid} to more than one patient"
+            return [Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail))]
         entry = self._open[request] = _Open(lookup)
         for study in lookup.studies:
             uid = study.study_instance_uid
+            self._announced[uid] = max(self._announced.get(uid, 0), study.announced_instances or 0)
             result = self._done.get(uid) or verified(study)
-            if result is not None:
+            if result is not None and not self._has_grown(result):
                 entry.results[uid] = result
                 continue
             entry.missing.add(uid)
@@ -119,6 +126,10 @@ class Agenda:
         study = result.study
         uid = study.study_instance_uid
         attempts = self._move_attempts[uid] = self._move_attempts.get(uid, 0) + 1
+        if result.outcome is Outcome.RETRIEVED and self._has_grown(result):
+            announced = self._announced[uid]
+            detail = f"the PACS announced {announced} instances when it was asked again, {result.received} are on disk"
+            result = replace(result, outcome=Outcome.PARTIAL, expected=announced, detail=detail)
         result = replace(result, attempts=attempts)
         if result.outcome is not Outcome.RETRIEVED and attempts < self._max_attempts:
             self._studies_again.append(study)
@@ -160,6 +171,13 @@ class Agenda:
     def unfinished(self) -> dict[int, tuple[StudyResult, ...]]:
         """Requests whose studies are not all decided, with what is decided; for a run that ends early."""
         return {request: tuple(entry.results.values()) for request, entry in self._open.items()}
+
+    def _is_of_another_patient(self, study: Study) -> bool:
+        return self._patient_of.setdefault(study.study_instance_uid, study.patient_id) != study.patient_id
+
+    def _has_grown(self, result: StudyResult) -> bool:
+        """Whether the PACS has announced more since; an earlier Niffler's entries say nothing of counts."""
+        return 0 < result.received < self._announced.get(result.study.study_instance_uid, 0)
 
     def _finish(self, requests: Sequence[int]) -> list[Finished]:
         finished = []

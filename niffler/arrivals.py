@@ -134,6 +134,9 @@ class OnDisk:
     def take(self, arrival: Arrival) -> bool:
         """Count an instance; False where nobody asked for it."""
         uid = arrival.study_instance_uid
+        before = self._at_path.pop(arrival.path, None)
+        if before is not None:  # one file under one name: what stood there is gone, whatever came
+            self._held.get(before[0], {}).pop(before[1], None)
         wanted = self._patient_of.get(uid)
         if arrival.problem or wanted is None:
             return False
@@ -145,9 +148,6 @@ class OnDisk:
         held = self._held.get(uid)
         if held is not None:
             self._deliveries[uid] += 1
-            before = self._at_path.get(arrival.path)
-            if before is not None:  # one file under one name: what stood there is gone
-                self._held.get(before[0], {}).pop(before[1], None)
             again = held.get(arrival.sop_instance_uid)
             if again is not None:
                 self._at_path.pop(again.path, None)

@@ -14,10 +14,13 @@ from niffler.vocabulary import Ending, Match, Query, QueryAnswer, Response, Stud
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-Reading = tuple[Conversation, Iterator[tuple[int, Answer | None]]]
-"""A conversation, and what it tells: the number of the item (from 1) and its answer, None while one is pending."""
+Reading = tuple[Conversation, Iterator[tuple[Response, Answer | None]]]
+"""A conversation, and what it tells: a response, by its message ID about the item with that number (from 1), and the
+answer that it completes, None while one is pending."""
 
 _UNREADABLE_MATCH = 0xC000
+_AFTER_CANCEL = 10_000
+"""Matches that may still be on their way when a query is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,12 @@ class Answered(Generic[Item, Answer]):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """The PACS sent a response that is not final."""
+class Heard(Generic[Item]):
+    """The PACS sent a response about an item that is not final, with these counts of sub-operations."""
+
+    association: "Association[Any, Any]"
+    item: Item
+    counts: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +49,18 @@ class Ended:
 
     association: "Association[Any, Any]"
     trouble: str
+    served: int
+    """How many items were answered."""
     unanswered: tuple[object, ...]
     under_way: object | None
 
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """An error in the thread itself, which the main thread raises again."""
+    """An error in the thread itself; what the association was given is not answered."""
 
-    error: BaseException
+    association: "Association[Any, Any]"
+    error: Exception
 
 
 class Association(Generic[Item, Answer]):
@@ -80,14 +90,16 @@ class Association(Generic[Item, Answer]):
     def stop_after_current(self) -> None:
         """Let no other request begin."""
         self._must_stop = True
-        if self._conversation is not None:
-            self._conversation.stop_after_current()
+        conversation = self._conversation  # the thread forgets it when it is over
+        if conversation is not None:
+            conversation.stop_after_current()
 
     def kill(self) -> None:
         """Break off at once."""
         self._must_stop = True
-        if self._conversation is not None:
-            self._conversation.kill()
+        conversation = self._conversation
+        if conversation is not None:
+            conversation.kill()
 
     def close(self) -> None:
         """End the thread, and the tool with it."""
@@ -99,26 +111,33 @@ class Association(Generic[Item, Answer]):
         while (items := self._jobs.get()) is not None:
             try:
                 self._carry_on(items)
-            except BaseException as error:
-                self._events.put(Broke(error))
+            except Exception as error:
+                self.kill()
+                self._conversation = None
+                self._events.put(Broke(self, error))
 
     def _carry_on(self, items: tuple[Item, ...]) -> None:
         if self._must_stop:
-            self._events.put(Ended(self, "", items, None))
+            self._events.put(Ended(self, "", 0, items, None))
             return
         unanswered = dict(enumerate(items, 1))
         self._conversation, told = self._converse(items)
         if self._must_stop:  # asked between the two lines above
             self._conversation.stop_after_current()
-        for number, answer in told:
+        for response, answer in told:
+            number = response.message_id
+            if number not in unanswered:
+                continue
             if answer is None:
-                self._events.put(Heard())
-            elif number in unanswered:
+                counts = response.remaining, response.completed, response.failed, response.warning
+                self._events.put(Heard(self, unanswered[number], counts))
+            else:
                 self._events.put(Answered(unanswered.pop(number), answer))
         ending: Ending = self._conversation.ending
         self._conversation = None
         under_way = unanswered.get(ending.under_way) if ending.under_way is not None else None
-        self._events.put(Ended(self, ending.trouble, tuple(unanswered.values()), under_way))
+        served = len(items) - len(unanswered)
+        self._events.put(Ended(self, ending.trouble, served, tuple(unanswered.values()), under_way))
 
 
 def finding(
@@ -138,7 +157,7 @@ def finding(
         kind = queries[0].kind
         most = most_matches if kind.level == "STUDY" else most_series
         conversation = tools.find(files, kind, folder, cancel_after=most + 1)
-        return conversation, _query_answers(conversation, folder, files)
+        return conversation, _query_answers(conversation, folder, files, most)
 
     return converse
 
@@ -162,8 +181,8 @@ def moving(
 
 
 def _query_answers(
-    conversation: Conversation, folder: Path, files: Sequence[Path]
-) -> Iterator[tuple[int, QueryAnswer | None]]:
+    conversation: Conversation, folder: Path, files: Sequence[Path], most: int
+) -> Iterator[tuple[Response, QueryAnswer | None]]:
     matches: dict[int, list[Match]] = {}
     unreadable: dict[int, str] = {}
     announced: list[int] = []
@@ -181,19 +200,21 @@ def _query_answers(
         if response.is_pending:
             announced.append(response.message_id)
             if len(announced) % 100 == 1:
-                yield response.message_id, None
+                yield response, None
+            if len(matches.get(response.message_id, ())) > 2 * most + _AFTER_CANCEL:
+                conversation.kill()  # a PACS that does not heed C-CANCEL would stream its archive
             continue
         final = response
         if (why := unreadable.get(response.message_id)) and response.status == 0:
             final = Response(response.message_id, _UNREADABLE_MATCH, comment=f"a match could not be read: {why}")
-        yield response.message_id, QueryAnswer(tuple(matches.pop(response.message_id, ())), final)
+        yield response, QueryAnswer(tuple(matches.pop(response.message_id, ())), final)
         files[response.message_id - 1].unlink(missing_ok=True)
     for file in (*files, *folder.glob("match-*")):
         file.unlink(missing_ok=True)
 
 
-def _final_responses(conversation: Conversation, files: Sequence[Path]) -> Iterator[tuple[int, Response | None]]:
+def _final_responses(conversation: Conversation, files: Sequence[Path]) -> Iterator[tuple[Response, Response | None]]:
     for response in conversation.responses():
-        yield response.message_id, None if response.is_pending else response
+        yield response, None if response.is_pending else response
     for file in files:
         file.unlink(missing_ok=True)

@@ -17,42 +17,36 @@ class Books:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._by_request: dict[str, dict[str, Record]] = {}
+        self._rows: dict[str, tuple[Record, Sequence[Record]]] = {}
         self._by_study: dict[str, Record] = {}
         for record in checkpoint.records:
-            self._by_request.setdefault(record.request, {})[record.study_instance_uid] = record
-            self._by_study[record.study_instance_uid] = record
+            self._note(record)
         self._new_entries: list[str] = []
         self._new_records: list[Record] = []
 
     def carried_row(self, request: Request) -> RowResult | None:
         """The result of a row whose retrieval is complete according to the checkpoint, else None.
 
-        Our own ledger decides where it knows the row: every study of the row has to be in it, and its entry in the
+        Our own ledger decides where it knows the row: the row has to be complete in it, and each of its studies in the
         pickle. Entries of an earlier Niffler have no ledger.
         """
-        records = list(self._by_request.get(request_text(request), {}).values())
-        if records:
-            studies = len(records)
-            if any(record.studies != studies or not self._has(_study_entry(record)) for record in records):
-                return None
-            return RowResult(
-                Outcome.RETRIEVED,
-                studies=studies,
-                expected=sum(record.expected for record in records),
-                received=sum(record.received for record in records),
-                attempts=max(record.attempts for record in records),
-            )
-        if any(self._has(entry) for entry in _row_entries(request)):
+        text = request_text(request)
+        if text in self._rows:
+            row, studies = self._rows[text]
+            if len(studies) == row.studies and all(self._has(_study_entry(study)) for study in studies):
+                return RowResult(Outcome.RETRIEVED, row.studies, row.expected, row.received, row.attempts, row.detail)
+            return None
+        if text not in self._by_request and any(self._has(entry) for entry in _earlier_entries(request)):
             return RowResult(Outcome.RETRIEVED, detail=NOT_VERIFIED)
         return None
 
     def carried_find(self, request: Request) -> RowResult | None:
         """The result of a row whose metadata is in the output already, else None."""
         text = request_text(request)
-        record = self._by_request.get(text, {}).get("")
-        if record is None or not self._has(text):
+        if text not in self._rows or not self._has(text):
             return None
-        return RowResult(Outcome.FOUND, studies=record.studies, attempts=record.attempts)
+        row, _ = self._rows[text]
+        return RowResult(Outcome.FOUND, studies=row.studies, attempts=row.attempts, detail=row.detail)
 
     def verified(self, study: Study) -> StudyResult | None:
         """The result of a study that the checkpoint has, else None."""
@@ -61,38 +55,59 @@ class Books:
         record = self._by_study.get(study.study_instance_uid)
         if record is None:
             return StudyResult(study, Outcome.RETRIEVED, detail=NOT_VERIFIED)
-        return StudyResult(study, Outcome.RETRIEVED, record.expected, record.received, record.attempts)
+        return StudyResult(study, Outcome.RETRIEVED, record.expected, record.received, record.attempts, record.detail)
 
     def study_complete(self, result: StudyResult, seconds: float, size: int) -> None:
         """A study was verified; it is entered for every request that wants it."""
         study = result.study
         self._by_study[study.study_instance_uid] = Record(
             "", 0, study.patient_id, study.study_instance_uid, study.accession_number, result.expected, result.received,
-            result.attempts, round(seconds, 1), size, _now(),
+            result.attempts, round(seconds, 1), size, _now(), result.detail,
         )  # fmt: skip
 
     def enter_study(self, request: Request, studies: int, study: Study) -> None:
-        """Enter a verified study as one of so many of a request, once."""
+        """Enter a verified study as one of so many of a request."""
         record = self._by_study.get(study.study_instance_uid)
-        if record is None:
-            return  # an earlier Niffler's entry stays what it is: not verified
-        text = request_text(request)
-        of_request = self._by_request.setdefault(text, {})
-        known = of_request.get(study.study_instance_uid)
-        if known is None or known.studies != studies or not self._has(_study_entry(record)):
-            entered = of_request[study.study_instance_uid] = replace(record, request=text, studies=studies)
+        if record is not None:  # an earlier Niffler's entry stays what it is: not verified
+            entered = replace(record, request=request_text(request), studies=studies)
+            self._note(entered)
             self._new_records.append(entered)
-            self._new_entries.append(_study_entry(record))
+            self._new_entries.append(_study_entry(entered))
 
-    def enter_row(self, request: Request) -> None:
-        """Enter a row as retrieved."""
+    def enter_row(self, request: Request, result: RowResult, studies: Sequence[Study]) -> None:
+        """Enter a row as retrieved, with exactly these studies."""
+        text = request_text(request)
+        known = list(self._by_request.get(text, ()))
+        if set(known[-len(studies) :]) != {study.study_instance_uid for study in studies}:
+            for study in studies:  # some were completed by an earlier run, or for another row
+                self.enter_study(request, len(studies), study)
         self._new_entries.extend(_row_entries(request))
+        if all(study.study_instance_uid in self._by_study for study in studies):
+            self._enter_answer(text, result)
 
-    def enter_find(self, request: Request, studies: int) -> None:
+    def enter_find(self, request: Request, result: RowResult) -> None:
         """Enter a row whose metadata is in the output."""
         text = request_text(request)
         self._new_entries.append(text)
-        self._new_records.append(Record(text, studies, "", "", "", 0, 0, 1, 0.0, 0, _now()))
+        self._enter_answer(text, result)
+
+    def _enter_answer(self, text: str, result: RowResult) -> None:
+        row = Record(
+            text, result.studies, "", "", "", result.expected, result.received, result.attempts, 0.0, 0, _now(),
+            result.detail,
+        )  # fmt: skip
+        self._note(row)
+        self._new_records.append(row)
+
+    def _note(self, record: Record) -> None:
+        of_request = self._by_request.setdefault(record.request, {})
+        if not record.study_instance_uid:
+            studies = list(of_request.values())[-record.studies :] if record.studies else []
+            self._rows[record.request] = record, studies
+            return
+        self._by_study[record.study_instance_uid] = record
+        of_request.pop(record.study_instance_uid, None)  # the last ones are those of the row
+        of_request[record.study_instance_uid] = record
 
     def commit(self) -> None:
         """Put on disk what was entered."""
@@ -113,6 +128,11 @@ def _row_entries(request: Request) -> Sequence[str]:
     if set(keys) == {"PatientID", "AccessionNumber"}:
         return (f"{keys['PatientID']},{keys['AccessionNumber']}",)
     return ()
+
+
+def _earlier_entries(request: Request) -> Sequence[str]:
+    """What an earlier Niffler would have entered, where that can be read in one way only: not "a,b,c"."""
+    return () if any("," in value for value in request.values) else _row_entries(request)
 
 
 def _study_entry(record: Record) -> str:

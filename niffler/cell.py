@@ -19,7 +19,10 @@ _FORMS = {
     "IS": (re.compile(r"[+-]?\d+", re.ASCII), "a whole number"),
     "DS": (re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII), "a number"),
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_FORMS |= dict.fromkeys(("US", "UL", "SS", "SL", "UV", "SV"), _FORMS["IS"])
+_FORMS |= dict.fromkeys(("FL", "FD"), _FORMS["DS"])
+# No text of XML 1.0 either, in which findscu takes its queries.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _SPREADSHEET = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+|#(?:N/A|REF!|VALUE!|NAME\?|NUM!|DIV/0!|NULL!|#+)", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?\\]")
 _PLAIN = re.compile(r"[A-Za-z0-9 ._^/+:=,&'()-]+")

@@ -1,5 +1,6 @@
 """The checkpoint: a pickled list of strings, its journal, and the ledger of what was verified."""
 
+import contextlib
 import io
 import json
 import os
@@ -37,7 +38,7 @@ class Checkpoint:
             _cut_torn_line(self.ledger_path)
             self.records = read_ledger(self.ledger_path)
             self._merge_journal()
-            if output is not None and self.recorded_output_size is None:
+            if output is not None and self.recorded_output_size is None and self.entries:
                 self.recorded_output_size = _size(output, self.path)  # an orderly end leaves no journal
         else:
             # Deleting the pickle starts from scratch: a journal or ledger without it belongs to the run before.
@@ -48,7 +49,10 @@ class Checkpoint:
     def begin(self) -> None:
         """Write the pickle and a journal without lines; from here on completions can be recorded."""
         if not self.continues:
-            _append(self.ledger_path, header_line())
+            try:
+                _append(self.ledger_path, header_line())
+            except OSError as error:
+                raise cannot_write(self.ledger_path, error) from None
         self.save()
 
     def record(self, entries: Iterable[str], records: Iterable[Record]) -> None:
@@ -57,9 +61,9 @@ class Checkpoint:
         new = [entry for entry in entries if entry not in self.entries]
         added = list(records)
         line: dict[str, object] = {"entries": new, "records": [astuple(record) for record in added]}
-        if self._output is not None:
-            line["output_size"] = self._output.stat().st_size
         try:
+            if self._output is not None:
+                line["output_size"] = self._output.stat().st_size
             self._journal.write(json.dumps(line).encode() + b"\n")
             self._journal.flush()
             os.fsync(self._journal.fileno())
@@ -67,12 +71,6 @@ class Checkpoint:
             raise cannot_write(self._journal_path, error) from None
         self.entries.update(dict.fromkeys(new))
         self._unsaved += added
-
-    def withdraw(self, entries: Iterable[str]) -> None:
-        """Take entries back that turned out not to be complete, and write the pickle without them."""
-        for entry in entries:
-            self.entries.pop(entry, None)
-        self.save()
 
     def save(self) -> None:
         """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
@@ -187,7 +185,13 @@ def _cut_torn_line(path: Path) -> None:
 def _append(path: Path, text: str) -> None:
     if not text:
         return
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with path.open("ab") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        try:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)  # half a line would spoil the next
+            raise

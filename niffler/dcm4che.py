@@ -196,20 +196,21 @@ class Conversation:
 
     def responses(self) -> Iterator[Response]:
         """Every response, pending ones too, as it arrives."""
-        in_association = False
+        in_association = released = False
         trouble = last_line = ""
         answered: set[int] = set()
         sent = 0
         try:
             for line in _lines(self._process, lambda: self._longest_silence(len(answered))):
                 response = printed.response_in(line)
-                if response is not None:
+                if response is not None and 0 < response.message_id <= len(self._query_files):
                     if not response.is_pending:
                         answered.add(response.message_id)
                     yield response
                     continue
                 sent = max(sent, printed.request_in(line) or 0)
                 in_association = in_association or printed.accepts_association(line)
+                released = released or printed.releases_association(line)
                 trouble = trouble or printed.trouble_in(line)
                 if line and not line[0].isspace():
                     last_line = line
@@ -223,6 +224,8 @@ class Conversation:
             trouble = ""
         # movescu announces the next request even after the association broke: the first open one was under way.
         first_open = next((number for number in range(1, sent + 1) if number not in answered), None)
+        if trouble and released and first_open is None:
+            first_open = sent + 1  # the association ended in good order: the tool could not use the next query file
         self.ending = Ending(trouble=trouble, under_way=first_open if in_association else None)
 
     def _longest_silence(self, answered: int) -> float:
@@ -233,7 +236,8 @@ class Conversation:
         """Let the request under way finish and no other begin: the tool reads each query file when its turn comes."""
         self._asked_to_stop = True
         for query_file in self._query_files:
-            query_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                query_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End the process at once; the PACS may go on sending for a while."""
@@ -255,6 +259,7 @@ class Receiver:
     def start(self) -> bool:
         """Start it and wait until it listens; False where it ended instead (``last_line`` says why)."""
         self._listens.clear()
+        self.last_line = ""
         process = self._process = _start(self._command, self._environment)
         self._reader = threading.Thread(target=self._read, args=(process,), name="storescp output", daemon=True)
         self._reader.start()

@@ -36,12 +36,13 @@ _IMAGE_LEVEL = frozenset(
     Columns BitsAllocated ContainerIdentifier
     """.split()
 )
+_NOT_TEXT = frozenset("SQ AT OB OD OF OL OV OW UN".split())
 _MEANT = {"empi": "PatientID", "mrn": "PatientID", "accession": "AccessionNumber", "accessions": "AccessionNumber"}
 
 
 def is_keyword(text: str) -> bool:
     """Whether this is a DICOM keyword that a list can be queried by, or StudyMonth."""
-    return text == STUDY_MONTH or (text != "" and text in keyword_dict and vr_of(text) != "SQ")
+    return text == STUDY_MONTH or (text != "" and text in keyword_dict and vr_of(text) not in _NOT_TEXT)
 
 
 def nearest_keyword(text: str) -> str | None:

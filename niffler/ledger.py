@@ -13,9 +13,9 @@ from niffler.vocabulary import Request
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One study of one request as it was verified.
+    """One study of one request as it was verified, or, without a UID, a request whose answer is complete.
 
-    ``studies`` is how many the request has in all; in the C-FIND modes a request has one record, without a UID.
+    ``studies`` is how many the request has in all. The record of a request stands after those of its studies.
     """
 
     request: str
@@ -31,10 +31,11 @@ class Record:
     """Bytes received."""
     finished: str
     """Local time, ISO 8601."""
+    detail: str = ""
 
 
 _HEADER = ("Request", "Studies", "PatientID", "StudyInstanceUID", "AccessionNumber", "Expected", "Received", "Attempts",
-           "Seconds", "Bytes", "Finished")  # fmt: skip
+           "Seconds", "Bytes", "Finished", "Detail")  # fmt: skip
 
 
 def request_text(request: Request) -> str:
@@ -70,9 +71,10 @@ def _records(path: Path, lines: Iterable[list[str]]) -> Iterable[Record]:
         if number == 1 and tuple(cells) == _HEADER:
             continue
         try:
-            request, studies, patient, uid, accession, expected, received, attempts, seconds, size, finished = cells
+            (request, studies, patient, uid, accession, expected, received, attempts, seconds, size, finished,
+             detail) = cells  # fmt: skip
             yield Record(request, int(studies), patient, uid, accession, int(expected), int(received), int(attempts),
-                         float(seconds), int(size), finished)  # fmt: skip
+                         float(seconds), int(size), finished, detail)  # fmt: skip
         except ValueError:
             raise _unreadable(path, f"line {number} is not a record") from None
 

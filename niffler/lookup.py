@@ -14,7 +14,8 @@ Inquiry = Generator[list[Query], list[QueryAnswer], list[Lookup]]
 ALWAYS_RETURNED = ("PatientID", "StudyInstanceUID", "AccessionNumber", "StudyDate", "NumberOfStudyRelatedInstances")
 _UIDS_IN_A_LIST = 100
 _ROWS_WORTH_A_PATIENT_QUERY = 3
-# As many matches for one patient may be what a PACS was willing to send, not what it has.
+_LONGEST_COUNT = 12
+"""Digits of an Integer String, PS3.5 6.2."""
 _SURELY_NOT_CUT_OFF = 100
 _CANCELLED = 0xFE00
 
@@ -49,6 +50,8 @@ class LookupRules:
     patient_root: bool
     return_keywords: tuple[str, ...]
     most_studies: int | None
+    most_matches: int = 1000
+    """A query is cancelled after so many matches."""
 
 
 def plan(requests: Sequence[Request], wanted: Iterable[int], *, patient_root: bool) -> Iterator[Group]:
@@ -91,17 +94,27 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
     works = True
     if shared is not None:
         [answer] = yield [shared]
-        works = answer.final.status == 0 and (kind == "uid-list" or len(answer.matches) < _SURELY_NOT_CUT_OFF)
-        if works:
-            told = {request: lookup for request in group if (lookup := _agreeing(request, answer, rules)).studies}
+        works = answer.final.status == 0
+        if works and (kind == "uid-list" or not _may_be_cut_off(len(answer.matches))):
+            # What disagrees with one row of the group is asked for by another.
+            told = {
+                request: replace(lookup, refusals=())
+                for request in group
+                if (lookup := _agreeing(request, answer, rules)).studies
+            }
     open_requests = [request for request in group if request not in told]
     alone: list[Lookup] = []
     if open_requests:
         alone = yield from _together([_inquire_alone(request, rules) for request in open_requests])
-    if shared is not None and (not works or any(lookup.studies for lookup in alone)):
+    if shared is not None and (not works or (told and any(lookup.studies for lookup in alone))):
         shortcuts.forget(kind)
     told.update(zip(open_requests, alone, strict=True))
     return [told[request] for request in group]
+
+
+def _may_be_cut_off(matches: int) -> bool:
+    """Whether a PACS may have sent so many because it sends no more; such limits are round numbers."""
+    return matches >= _SURELY_NOT_CUT_OFF or (matches > 0 and (matches % 10 == 0 or matches % 25 == 0))
 
 
 def _shared_query(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: LookupRules) -> Query | None:
@@ -173,7 +186,7 @@ def _by_series_alone(
     uids: dict[str, None] = {}
     for series in answer.matches:
         uid = series.first("StudyInstanceUID")
-        found = disagreement(series_keys, series) or _unusable_uid(uid)
+        found = disagreement(series_keys, series) or _unusable(series)
         if found is None:
             uids[uid] = None
         else:
@@ -224,13 +237,19 @@ def _agreeing(request: Request, answer: QueryAnswer, rules: LookupRules) -> Look
     refusals: list[Disagreement] = []
     for match in answer.matches:
         uid = match.first("StudyInstanceUID")
-        found = disagreement(wanted, match) or _unusable_uid(uid)
+        found = disagreement(wanted, match) or _unusable(match)
         if found is not None:
             refusals.append(found)
-        elif uid not in studies:
-            studies[uid] = Study(uid, match.first("PatientID"), match.first("AccessionNumber"), _announced(match))
+            continue
+        study = Study(uid, match.first("PatientID"), match.first("AccessionNumber"), _announced(match))
+        known = studies.get(uid)
+        if known is not None and known.patient_id != study.patient_id:
+            refusals.append(Disagreement("PatientID", known.patient_id, study.patient_id))
+        elif known is None or (study.announced_instances or 0) > (known.announced_instances or 0):
+            studies[uid] = study
             matches[uid] = match
-    if answer.final.status == _CANCELLED or (too_many and studies):
+    was_cut = answer.final.status == _CANCELLED and len(answer.matches) > rules.most_matches
+    if was_cut or (too_many and studies):
         if not studies and refusals:
             return Lookup(request, refusals=tuple(refusals[:1]))
         return Lookup(request, too_many=True)
@@ -244,14 +263,19 @@ def _failed(request: Request, answer: QueryAnswer) -> Lookup:
     return Lookup(request, failure=f"C-FIND: {words}", status=answer.final.status)
 
 
-def _unusable_uid(uid: str) -> Disagreement | None:
-    return None if is_uid(uid) else Disagreement("StudyInstanceUID", "one UID", uid)
+def _unusable(match: Match) -> Disagreement | None:
+    """Why a match does not name one study of one patient."""
+    uids = match.attributes.get("StudyInstanceUID", ())
+    if len(uids) != 1 or not is_uid(uids[0]):
+        return Disagreement("StudyInstanceUID", "one UID", "\\".join(uids))
+    patients = match.attributes.get("PatientID", ())
+    return Disagreement("PatientID", "one value", "\\".join(patients)) if len(patients) > 1 else None
 
 
 def _announced(match: Match) -> int | None:
     text = match.first("NumberOfStudyRelatedInstances")
     # Zero is what some archives answer when they have not counted.
-    return (int(text) or None) if text.isascii() and text.isdigit() else None
+    return (int(text) or None) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT else None
 
 
 def _study_query(keys: dict[str, str], request: Request, rules: LookupRules) -> Query:

@@ -8,6 +8,7 @@ from niffler.keywords import vr_of
 from niffler.vocabulary import Disagreement, Match
 
 _RANGE = re.compile(r"(\d{8})-(\d{8})")
+_DAY = re.compile(r"\d{8}")
 _UID = re.compile(r"[0-9.]{1,64}")
 
 # At STUDY level Modality is a key of the series below; PS3.4 C.3.4 has ModalitiesInStudy for it.
@@ -40,6 +41,8 @@ def _agrees(vr: str, asked: str, answered: str) -> bool:
         return any(_agrees(vr, one, answered) for one in asked.split("\\"))
     if vr == "DA":
         day = answered.replace(".", "")  # the form before 1993, PS3.5 table 6.2-1
+        if not _DAY.fullmatch(day):
+            return False
         limits = _RANGE.fullmatch(asked)
         return limits[1] <= day <= limits[2] if limits else day == asked
     if vr == "PN":

@@ -77,6 +77,11 @@ class MetadataFile:
                 self._write("wb", [self._columns])
             else:
                 with self.path.open("rb+") as stream:
+                    if stream.seek(0, os.SEEK_END) < size:
+                        raise WrongInputError(
+                            f"{self.path}: is shorter than its checkpoint says; put the whole file back, or move it "
+                            f"and {self.path.name}.pickle away to start from scratch"
+                        )
                     stream.truncate(size)
         except OSError as error:
             raise cannot_write(self.path, error) from None

@@ -10,6 +10,7 @@ _STATUS = re.compile(r"\bstatus=([0-9a-fA-F]{1,4})H")
 _COUNT = re.compile(r"\b(remaining|completed|failed|warning)=(\d+)")
 _COMMENT = re.compile(r"\berrorComment=(.*)")
 _ACCEPTED = re.compile(r"\(\d+\) >> A-ASSOCIATE-AC")
+_RELEASING = re.compile(r"\(\d+\) << A-RELEASE-RQ")
 _BROKEN = re.compile(r"(?:>> )?((?:A-ASSOCIATE-RJ|A-ABORT)\[.*\]|\d+:DIMSE-RSP timeout expired)")
 _OWN_ABORT = re.compile(r"\(\d+\) << A-ABORT")
 _ERROR = re.compile(r"^(?:findscu|movescu|storescp): (.+)")
@@ -51,6 +52,11 @@ def request_in(line: str) -> int | None:
 def accepts_association(line: str) -> bool:
     """Whether the line says that the PACS accepted the association."""
     return _ACCEPTED.search(line) is not None
+
+
+def releases_association(line: str) -> bool:
+    """Whether the line says that the tool ended the association in good order."""
+    return _RELEASING.search(line) is not None
 
 
 def trouble_in(line: str) -> str:

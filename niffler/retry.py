@@ -9,6 +9,7 @@ FIRST_CONTACT_SECONDS = 120.0
 """How long a PACS that never answered is waited for: a wrong setting is likelier than a night's maintenance."""
 
 _LONGEST_PAUSE_SECONDS = 60.0
+_ASSOCIATIONS_BEFORE_MORE = 10
 ALIKE_ENDINGS = 10
 """So many studies or rows in a row that end badly in the same way stop the run."""
 
@@ -119,3 +120,29 @@ class Breaker:
         self._count = self._count + 1 if kind and kind == self._kind else int(bool(kind))
         self._kind = kind
         return self._count >= ALIKE_ENDINGS
+
+
+@dataclass
+class Portion:
+    """How many requests an association is given: fewer after one broke midway, then slowly more again.
+
+    PACS exist that serve so many requests and then abort, whatever the next one is.
+    """
+
+    most: int
+    now: int = field(init=False)
+    _in_good_order: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.now = self.most
+
+    def ended(self, served: int, *, broke: bool) -> None:
+        """An association ended after it had served so many requests."""
+        if broke:
+            self.now = min(self.now, max(served, 1)) if served else self.now
+            self._in_good_order = 0
+            return
+        self._in_good_order += 1
+        if self._in_good_order == _ASSOCIATIONS_BEFORE_MORE:
+            self.now = min(self.most, 2 * self.now)
+            self._in_good_order = 0

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import psutil
 
 from niffler.errors import CannotStartError
 
+_PRIVATE_PREFIX = "niffler-run-"
+PRIVATE_FOLDER = f"{_PRIVATE_PREFIX}{os.getpid()}-"
+"""How the names of this run's private folders begin."""
 SCRIPT = "ColdDataRetriever.py"
 _TOOLS = ("storescp", "findscu", "movescu")
 _PATIENCE_SECONDS = 5.0
@@ -118,6 +122,15 @@ def end_processes(pids: Sequence[int]) -> None:
     psutil.wait_procs(alive, timeout=_PATIENCE_SECONDS)
 
 
+def remove_private_folders() -> None:
+    """Remove what killed runs of this user left in the folder for temporary files: query files name patients."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PRIVATE_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def port_holder(port: int) -> str:
     """Who listens on a port, where this user may know; else nothing."""
     with contextlib.suppress(psutil.Error):
@@ -134,7 +147,7 @@ def receives_into(folder: Path) -> bool:
     for process, _ in _tools("storescp"):
         with contextlib.suppress(psutil.Error):
             directory = _option(process.cmdline(), "--directory")
-            if directory and Path(process.cwd(), directory) == folder:
+            if directory and Path(process.cwd(), directory).resolve() == folder.resolve():
                 return True
     return False
 
@@ -160,6 +173,8 @@ def _script(words: Sequence[str]) -> str:
     for word in rest:
         if word in ("-X", "-W", "--check-hash-based-pycs"):
             next(rest, None)
+        elif word.startswith(("-X", "-W")):
+            continue
         elif word.startswith("-") and ("c" in word or "m" in word) and not word.startswith("--"):
             return ""
         elif not word.startswith("-"):

@@ -12,6 +12,16 @@ def deliveries_told(response: Response) -> int:
     return (response.completed or 0) + (response.warning or 0)
 
 
+def awaits_more(study: Study, response: Response, received: Received) -> bool:
+    """Whether images may still be on their way from the receiver to us.
+
+    Where a success comes without counts, only time tells that nothing more does.
+    """
+    if response.completed is None and response.status == 0:
+        return not study.announced_instances or received.instances < study.announced_instances
+    return received.deliveries < deliveries_told(response)
+
+
 def judge(study: Study, response: Response, received: Received | None) -> StudyResult:
     """The verdict on one attempt; ``received`` is None where another machine receives.
 
@@ -51,9 +61,12 @@ def _judged(
     other = f", {received.other_patient} carry another PatientID" if received.other_patient else ""
     if there < announced:
         return some, f"the PACS announced {announced} instances, {there} are on disk{other}"
-    if there < sent and received.deliveries < sent:
-        return some, f"the PACS counted {sent} instances as sent, {received.deliveries} of this study arrived{other}"
-    return Outcome.RETRIEVED, ""
+    if there < sent and (not announced or received.deliveries < sent):
+        # An instance that is sent twice may have taken the place of another; only an announcement tells.
+        return some, f"the PACS counted {sent} instances as sent, {there} different ones of this study arrived{other}"
+    if response.remaining and not announced:
+        return some, f"the PACS ended with {response.remaining} instances that it had not sent"
+    return Outcome.RETRIEVED, "" if announced or response.completed is not None else "the PACS gave no count"
 
 
 def _failures(response: Response) -> str:

@@ -443,8 +443,9 @@ def test_a_ledger_is_a_csv_with_a_header(base: Path) -> None:
     checkpoint.record(["P1"], [record(1)])
     checkpoint.close()
     assert ledger_of(base).read_text().splitlines() == [
-        "Request,Studies,PatientID,StudyInstanceUID,AccessionNumber,Expected,Received,Attempts,Seconds,Bytes,Finished",
-        "PatientID=P1,2,P1,1.2.1,A1,4,4,1,1.5,2048,2020-09-21T17:42:38",
+        "Request,Studies,PatientID,StudyInstanceUID,AccessionNumber,Expected,Received,Attempts,Seconds,Bytes,Finished,"
+        "Detail",
+        "PatientID=P1,2,P1,1.2.1,A1,4,4,1,1.5,2048,2020-09-21T17:42:38,",
     ]
 
 
@@ -518,6 +519,8 @@ def test_different_requests_have_different_texts_in_one_line(one: Request, other
 
 # What a run makes of it
 
+ONE_STUDY = RowResult(Outcome.RETRIEVED, studies=1, expected=4, received=4, attempts=1, detail="as asked")
+
 
 class Run:
     """A run with a checkpoint; ``again`` is the next one, after a kill."""
@@ -538,7 +541,9 @@ class Run:
             self.books.study_complete(result, seconds=1.0, size=1000)
             self.books.enter_study(request, of or len(studies), study)
         if of is None or of == len(studies):
-            self.books.enter_row(request)
+            images = sum(study.announced_instances or 0 for study in studies)
+            row = RowResult(Outcome.RETRIEVED, len(studies), images, images, attempts, "as asked")
+            self.books.enter_row(request, row, studies)
         self.books.commit()
 
 
@@ -566,7 +571,7 @@ def test_each_kind_of_list_has_the_entries_that_niffler_knows(run: Run, request_
 
 def test_a_row_that_is_complete_is_carried_over_with_its_counts(run: Run) -> None:
     run.complete(PATIENT, FIRST, SECOND, attempts=2)
-    carried = RowResult(Outcome.RETRIEVED, studies=2, expected=10, received=10, attempts=2)
+    carried = RowResult(Outcome.RETRIEVED, studies=2, expected=10, received=10, attempts=2, detail="as asked")
     assert run.again().books.carried_row(PATIENT) == carried
     run.checkpoint.close()
     assert run.again().books.carried_row(PATIENT) == carried
@@ -583,37 +588,38 @@ def test_a_row_half_done_goes_on_at_its_next_study(run: Run) -> None:
 def test_nothing_counts_before_it_is_committed(run: Run) -> None:
     run.books.study_complete(StudyResult(FIRST, Outcome.RETRIEVED, 4, 4, 1), seconds=1.0, size=1000)
     run.books.enter_study(PATIENT, 1, FIRST)
-    run.books.enter_row(PATIENT)
+    run.books.enter_row(PATIENT, ONE_STUDY, [FIRST])
     assert list(run.checkpoint.entries) == []
     assert run.again().books.carried_row(PATIENT) is None
 
 
 def test_a_study_of_two_rows_completes_both(run: Run) -> None:
     run.complete(ACCESSION, FIRST)
-    run.books.enter_study(PATIENT, 1, FIRST)
-    run.books.enter_row(PATIENT)
+    run.books.enter_row(PATIENT, ONE_STUDY, [FIRST])
     run.books.commit()
     books = run.again().books
-    assert books.carried_row(ACCESSION) == books.carried_row(PATIENT) == RowResult(
-        Outcome.RETRIEVED, studies=1, expected=4, received=4, attempts=1
-    )  # fmt: skip
+    assert books.carried_row(ACCESSION) == books.carried_row(PATIENT) == ONE_STUDY
 
 
-def test_entering_a_study_again_adds_nothing(run: Run) -> None:
-    run.complete(PATIENT, FIRST)
-    size = journal_of(run.base).stat().st_size
-    again = Books(Checkpoint(run.base))
-    again.enter_study(PATIENT, 1, FIRST)
-    again.commit()
-    assert journal_of(run.base).stat().st_size == size
-    assert len(Checkpoint(run.base).records) == 1
-
-
-def test_a_row_that_has_more_studies_than_before_is_not_complete(run: Run) -> None:
-    run.complete(PATIENT, FIRST)
-    run.books.enter_study(PATIENT, 2, FIRST)
-    run.books.commit()
+def test_a_row_is_complete_with_exactly_its_own_studies(run: Run) -> None:
+    """First and second were verified, the first was then replaced in the archive by a third, which failed."""
+    run.complete(PATIENT, FIRST, SECOND, of=3)
+    third = Study("1.2.3", "P1", "A3", 2)
+    run.complete(PATIENT, third, of=3)
     assert run.again().books.carried_row(PATIENT) is None
+    again = run.again()
+    again.books.enter_row(PATIENT, RowResult(Outcome.RETRIEVED, 2, 8, 8, 1), [third, SECOND])
+    again.books.commit()
+    again.checkpoint.close()
+    pickle_of(run.base).write_bytes(pickle.dumps([entry for entry in pickled(run.base) if entry != "P1,1.2.1"]))
+    assert run.again().books.carried_row(PATIENT) == RowResult(Outcome.RETRIEVED, 2, 8, 8, 1)
+
+
+@pytest.mark.parametrize("values", [("a", "b,c"), ("a,b", "c")])
+def test_an_entry_that_can_be_read_in_two_ways_is_not_honoured(base: Path, values: tuple[str, str]) -> None:
+    pickle_of(base).write_bytes(pickle.dumps(["a,b,c"]))
+    assert Run(base).books.carried_row(Request(("PatientID", "AccessionNumber"), values)) is None
+    assert Run(base).books.carried_row(Request(("PatientID",), ("a,b,c",))) is None
 
 
 def test_similar_ids_are_not_confused(run: Run) -> None:
@@ -674,15 +680,15 @@ def test_a_study_taken_out_of_the_pickle_is_retrieved_again(run: Run) -> None:
 
 
 def test_a_row_whose_metadata_is_listed_is_found_and_not_asked_again(run: Run) -> None:
-    run.books.enter_find(PATIENT, 3)
+    run.books.enter_find(PATIENT, RowResult(Outcome.FOUND, studies=3, attempts=1, detail="1 other match"))
     run.books.commit()
     books = run.again().books
-    assert books.carried_find(PATIENT) == RowResult(Outcome.FOUND, studies=3, attempts=1)
+    assert books.carried_find(PATIENT) == RowResult(Outcome.FOUND, studies=3, attempts=1, detail="1 other match")
     assert books.carried_find(PAIR) is None
 
 
 def test_having_asked_about_a_row_is_not_having_retrieved_it_nor_the_reverse(run: Run) -> None:
-    run.books.enter_find(PATIENT, 1)
+    run.books.enter_find(PATIENT, RowResult(Outcome.FOUND, studies=1))
     run.complete(PAIR, FIRST)
     books = run.again().books
     assert books.carried_find(PAIR) is None
@@ -692,7 +698,7 @@ def test_having_asked_about_a_row_is_not_having_retrieved_it_nor_the_reverse(run
 def test_the_rows_that_need_not_be_asked_again_are_told_by_their_request(run: Run) -> None:
     other = Request(("PatientID",), ("P2",))
     run.complete(PATIENT, FIRST)
-    run.books.enter_find(other, 2)
+    run.books.enter_find(other, RowResult(Outcome.FOUND, studies=2, attempts=1))
     run.books.commit()
     books = run.again().books
     assert set(carried_rows(books, [other, PATIENT, ACCESSION], retrieves=True)) == {1}

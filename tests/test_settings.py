@@ -116,10 +116,15 @@ def test_files_of_todays_niffler_work_unchanged(folder: Folder) -> None:
 
 def test_the_files_that_come_with_the_suite_are_valid(folder: Folder) -> None:
     for name in ("config.json", "system.json"):
-        (folder.path / name).write_text((ROOT / name).read_text())
+        (folder.path / name).write_text((ROOT / name).read_text().replace("SRC_AET@SRCHOST:104", "PACS@pacs:104"))
     settings = read_settings(["--StorageFolder", "storage", "--CsvFile", "list.csv"], beside=ROOT)
     assert settings.attributes == (Attribute("PatientID", 0),)
     assert settings.stylesheet.is_file()
+
+
+def test_the_pacs_of_the_example_is_a_fault(folder: Folder) -> None:
+    [fault] = folder.faults(system={"SrcAet": "SRC_AET@SRCHOST:104"})
+    assert fault.startswith("system.json: SrcAet 'SRC_AET@SRCHOST:104': is still that of the example; write")
 
 
 @pytest.mark.parametrize(
