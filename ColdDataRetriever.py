@@ -563,7 +563,7 @@ class Extraction:
         """An instance was stored: of a study that is being moved, or one that nobody asked for."""
         problem = arrival.problem
         if not Path(os.path.normpath(arrival.path)).is_relative_to(self.settings.storage_folder):
-            problem = "storescp wrote outside of StorageFolder; use {00100020,urlencoded} in FilePath"
+            problem = "storescp wrote outside of StorageFolder; write {00100020,md5} in FilePath"
         elif self.on_disk.take(arrival):
             self.has_served = True
             if move := self.under_way.get(arrival.study_instance_uid):

@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -44,7 +45,10 @@ def c_echo(system: SystemSettings) -> list[int]:
     entity = AE(ae_title=system.query_aet.ae_title)
     entity.add_requested_context(Verification)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = SECONDS
-    association = entity.associate(system.src_aet.host, system.src_aet.port, ae_title=system.src_aet.ae_title)
+    try:
+        association = entity.associate(system.src_aet.host, system.src_aet.port, ae_title=system.src_aet.ae_title)
+    except OSError:  # a host that nobody knows
+        return []
     if not association.is_established:
         return []
     answer = association.send_c_echo()
@@ -54,4 +58,6 @@ def c_echo(system: SystemSettings) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    os._exit(exit_code)  # a thread may still wait for the rest of an answer that never comes

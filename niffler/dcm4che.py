@@ -97,7 +97,8 @@ class Tools:
 
     def move(self, query_files: Sequence[Path], destination: str, *, patient_root: bool) -> "Conversation":
         """One movescu: message N moves the study named in query file N to the destination AE."""
-        keys = ["StudyInstanceUID", *(("PatientID", "SpecificCharacterSet") if patient_root else ())]
+        # In the order of their tags: DCM4CHE's movescu looks them up by bisection and misses others.
+        keys = [*(("SpecificCharacterSet", "PatientID") if patient_root else ()), "StudyInstanceUID"]
         command = [
             *self._connection("movescu", patient_root), *(option for key in keys for option in ("-i", key)),
             "-L", "STUDY", "--dest", destination, "--retrieve-timeout", _milliseconds(self.retrieve_seconds),
