@@ -1,6 +1,7 @@
 """What is left to do, in which order it comes again, and what becomes of a request when its studies are decided."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -227,6 +228,53 @@ def test_a_row_that_wants_a_study_that_is_to_come_again_waits_with_the_other() -
     work.begin_pass()
     assert work.next_studies(10) == [A]
     assert [one.request for one in work.tried(good(A)).finished] == [0, 1]
+
+
+def test_a_study_that_has_grown_since_it_was_complete_is_moved_again() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    work.next_studies(1)
+    work.tried(good(A, images=3))
+    assert begin(work, 1, replace(A, announced_instances=5)) == []
+    assert [study.study_instance_uid for study in work.next_studies(10)] == [A.study_instance_uid]
+    [finished] = work.tried(good(A, images=5)).finished
+    assert (finished.request, finished.result.outcome, finished.result.received) == (1, RETRIEVED, 5)
+
+
+def test_a_study_of_which_more_was_announced_while_it_was_moved_is_not_complete() -> None:
+    work = agenda()
+    begin(work, 0, replace(A, announced_instances=3))
+    work.next_studies(1)
+    begin(work, 1, replace(A, announced_instances=5))
+    tried = work.tried(good(A, images=3))
+    assert (tried.comes_again, tried.result.outcome, tried.result.expected) == (True, PARTIAL, 5)
+    assert "announced 5 instances when it was asked again, 3 are on disk" in tried.result.detail
+
+
+def test_a_study_that_is_announced_as_before_or_without_a_count_has_not_grown() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    work.next_studies(1)
+    work.tried(good(A, images=3))
+    for request, announced in enumerate((None, 2, 3), 1):
+        [finished] = begin(work, request, replace(A, announced_instances=announced))
+        assert finished.result.outcome is RETRIEVED
+
+
+def test_a_study_of_an_earlier_checkpoint_whose_images_nobody_counted_is_not_moved_again() -> None:
+    work = agenda()
+    old = StudyResult(A, RETRIEVED, detail="from an earlier checkpoint, not verified")
+    [finished] = work.begin_request(0, lookup(replace(A, announced_instances=5)), lambda _study: old)
+    assert finished.result.outcome is RETRIEVED
+
+
+def test_a_study_that_two_rows_find_for_two_patients_is_refused_to_the_second() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    [finished] = begin(work, 1, B, replace(A, patient_id="P2"))
+    assert finished.result.outcome is Outcome.REFUSED
+    assert finished.result.detail == "the PACS gives study 1.1 to more than one patient"
+    assert work.next_studies(10) == [A]
 
 
 def test_what_is_verified_already_is_not_moved() -> None:

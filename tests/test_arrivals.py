@@ -187,6 +187,31 @@ def test_a_file_of_another_study_under_the_same_name_takes_the_place_too() -> No
     assert (instances(on_disk), instances(on_disk, "1.3")) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        image(1, study="1.9", path="/data/same.dcm"),
+        image(1, patient="P2", path="/data/same.dcm"),
+        Arrival("/data/same.dcm", problem="not a readable DICOM file"),
+    ],
+)
+def test_whatever_takes_the_place_of_a_file_the_file_is_gone(other: Arrival) -> None:
+    on_disk = OnDisk()
+    on_disk.expect("1.2", "P1")
+    on_disk.take(image(1, path="/data/same.dcm"))
+    on_disk.take(other)
+    assert instances(on_disk) == 0
+
+
+def test_an_instance_that_stands_at_two_places_is_there_while_the_later_one_is() -> None:
+    on_disk = OnDisk()
+    on_disk.expect("1.2", "P1")
+    on_disk.take(image(1, path="/data/first.dcm"))
+    on_disk.take(image(1, path="/data/second.dcm"))
+    on_disk.take(image(2, path="/data/first.dcm"))
+    assert instances(on_disk) == 2
+
+
 def test_another_attempt_keeps_the_instances_and_counts_deliveries_anew() -> None:
     on_disk = OnDisk()
     on_disk.expect("1.2", "P1")

@@ -239,7 +239,7 @@ def test_in_the_patient_root_model_a_move_names_the_patient_in_its_character_set
     words = arguments_of(tools, "movescu")
     assert words[words.index("-M") + 1] == "PatientRoot"
     keys = [after for before, after in itertools.pairwise(words) if before == "-i"]
-    assert keys == ["StudyInstanceUID", "PatientID", "SpecificCharacterSet"]
+    assert keys == ["SpecificCharacterSet", "PatientID", "StudyInstanceUID"], "movescu wants them in tag order"
 
 
 def test_level_model_and_relational_queries_are_those_of_the_kind(tools: Tools) -> None:
@@ -377,6 +377,7 @@ def test_responses_come_as_the_tool_prints_them(tools: Tools, tmp_path: Path) ->
         (request(1) + "exit 1\n", "findscu ended with exit code 1", None),
         (ASSOCIATED + "exit 1\n", "findscu ended with exit code 1", None),
         ("printf '\\377\\376\\n\\303('\nexit 1\n", "findscu ended with exit code 1: \N{REPLACEMENT CHARACTER}(", None),
+        (ASSOCIATED + request(1) + response(7) + response(0) + "exit 2\n", "findscu ended with exit code 2", 1),
         ("printf 'no end of line'\n", "findscu ended with exit code 0: no end of line", None),
         ("printf 'findscu: Windows\\r\\n'\nexit 1\n", "Windows", None),
     ],
@@ -415,6 +416,13 @@ def test_a_tool_that_has_answered_everything_and_does_not_end_is_no_trouble(
         responses, ending = converse(tools, NOTE_PID + ASSOCIATED + request(1) + response(1) + last)
         assert (responses, ending) == ([Response(1, 0)], Ending())
         assert is_gone(pid_of(tools, "findscu"))
+
+
+def test_after_an_association_that_ended_in_good_order_the_next_query_file_is_to_blame(tools: Tools) -> None:
+    released = "echo 'x INFO  - Q->P(1) << A-RELEASE-RQ'\necho 'findscu: 2.query: not XML'\nexit 2\n"
+    responses, ending = converse(tools, ASSOCIATED + request(1) + response(1) + released, queries=3)
+    assert responses == [Response(1, 0)]
+    assert ending == Ending("2.query: not XML", 2)
 
 
 def test_an_abort_after_the_last_answer_is_no_trouble(tools: Tools) -> None:
@@ -616,6 +624,9 @@ def test_a_receiver_that_died_can_be_started_again(tools: Tools) -> None:
     assert receiver.start()
     assert receiver.is_alive
     receiver.stop()
+    put(tools.folder / "storescp", "exit 1\n")
+    assert not receiver.start()
+    assert receiver.last_line == "", "what an earlier one said is no reason of this one"
     assert len([line for line in lines if line]) == 2
 
 

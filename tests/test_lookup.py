@@ -124,6 +124,8 @@ def test_a_value_that_is_as_asked_agrees(keyword: str, asked: str, answered: str
         ("StudyDate", JANUARY, "20191231"),
         ("StudyDate", JANUARY, "20200201"),
         ("StudyDate", JANUARY, ""),
+        ("StudyDate", JANUARY, "2020011"),
+        ("StudyDate", JANUARY, "20200115x"),
         ("ModalitiesInStudy", "CT", ("MR", "CTX")),
         ("ModalitiesInStudy", "CT", "ct"),
         ("PatientName", "Doe^Jane", "Doe^John"),
@@ -248,7 +250,7 @@ def test_a_study_is_told_with_what_a_move_needs() -> None:
     assert (lookup.refusals, lookup.too_many, lookup.failure) == ((), False, "")
 
 
-@pytest.mark.parametrize("count", ["0", "", "many", "-1", "1.5", "²"])
+@pytest.mark.parametrize("count", ["0", "", "many", "-1", "1.5", "²", "9" * 5000])
 def test_a_count_that_is_zero_or_no_number_announces_nothing(count: str) -> None:
     lookup = look_up(request(PatientID="P1"), study_match(NumberOfStudyRelatedInstances=count))
     assert lookup.studies[0].announced_instances is None
@@ -268,6 +270,18 @@ def test_a_study_that_is_answered_twice_is_one_study() -> None:
     lookup = look_up(request(PatientID="P1"), *[study_match("1.1")] * 3, study_match("1.2"))
     assert uids(lookup) == ["1.1", "1.2"]
     assert len(lookup.matches) == 2
+
+
+def test_a_study_that_is_answered_twice_has_the_higher_count() -> None:
+    matches = [study_match(NumberOfStudyRelatedInstances=count) for count in ("", "3", "5", "4")]
+    assert [study.announced_instances for study in look_up(request(PatientID="P1"), *matches).studies] == [5]
+
+
+def test_a_study_that_is_answered_for_two_patients_is_noted() -> None:
+    matches = [study_match(PatientID=patient, AccessionNumber="A1") for patient in ("P1", "P2")]
+    lookup = look_up(request(AccessionNumber="A1"), *matches)
+    assert [study.patient_id for study in lookup.studies] == ["P1"]
+    assert lookup.refusals == (Disagreement("PatientID", "P1", "P2"),)
 
 
 def test_of_an_ignored_key_only_what_agrees_is_found_and_the_others_are_noted() -> None:
@@ -296,6 +310,14 @@ def test_a_match_without_one_usable_study_uid_is_refused(uid: str) -> None:
     lookup = look_up(request(PatientID="P1"), study_match(uid))
     assert lookup.studies == ()
     assert lookup.refusals[0].keyword == "StudyInstanceUID"
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "PatientID"])
+def test_a_match_with_several_studies_or_patients_is_refused(keyword: str) -> None:
+    one: dict[str, str | tuple[str, ...]] = {"StudyInstanceUID": "1.2", "PatientID": "P1", "AccessionNumber": "A1"}
+    lookup = look_up(request(AccessionNumber="A1"), match(**{**one, keyword: ("1.2", "1.3")}))
+    assert lookup.studies == ()
+    assert [refusal.keyword for refusal in lookup.refusals] == [keyword]
 
 
 def test_a_month_takes_the_studies_of_that_month_alone() -> None:
@@ -354,6 +376,11 @@ def test_a_query_that_was_cancelled_is_a_refusal_where_nothing_agrees() -> None:
     _, [lookup] = converse([request(PatientID="P1")], [answer(*archive, status=0xFE00)])
     assert not lookup.too_many
     assert lookup.refusals == (Disagreement("PatientID", "P1", "X0"),)
+
+
+def test_a_query_that_the_pacs_cancelled_by_itself_is_a_failure() -> None:
+    _, [lookup] = converse([request(PatientID="P1")], [answer(study_match(), status=0xFE00)])
+    assert (lookup.too_many, lookup.studies, lookup.status) == (False, (), 0xFE00)
 
 
 def test_more_matches_than_a_row_may_have_are_a_refusal_where_nothing_agrees() -> None:
@@ -542,6 +569,7 @@ def test_a_list_of_studies_is_one_query_and_each_row_gets_its_own() -> None:
     assert dict(query.keys) == {"StudyInstanceUID": "1.1\\1.2\\1.3"}
     assert [uids(lookup) for lookup in told] == [["1.1"], ["1.2"], ["1.3"]]
     assert [lookup.request for lookup in told] == UID_ROWS
+    assert [lookup.refusals for lookup in told] == [(), (), ()], "the studies of other rows are no refusals"
 
 
 def test_a_study_that_the_list_did_not_find_is_asked_for_by_itself() -> None:
@@ -605,8 +633,9 @@ def test_a_shared_query_that_fails_is_not_used_again_although_the_rows_find_noth
     assert not shortcuts.uid_lists
 
 
-def test_a_hundred_matches_for_one_patient_may_be_cut_off_and_are_not_relied_on() -> None:
-    shared = answer(*[study_match(f"1.{n}", AccessionNumber=f"A{n}") for n in range(100)])
+@pytest.mark.parametrize("matches", [100, 101, 25, 50, 10])
+def test_as_many_matches_for_one_patient_as_a_pacs_may_be_limited_to_are_not_relied_on(matches: int) -> None:
+    shared = answer(*[study_match(f"1.{n}", AccessionNumber=f"A{n}") for n in range(matches)])
     alone = [answer(study_match(f"1.{n}", AccessionNumber=f"A{n}")) for n in (1, 2, 3)]
     asked, told = converse(PATIENT_ROWS, [shared], alone, kind="patient")
     assert len(asked[1]) == 3

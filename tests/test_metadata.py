@@ -99,6 +99,7 @@ def test_what_is_commented_out_is_no_column(tmp_path: Path) -> None:
         "DicomAttribute[@keyword='Patient-ID']",
         "DicomAttribute[@tag='00081140']",
         "DicomAttribute[@tag='60000010']",
+        "DicomAttribute[@tag='7FE00010']",
         "DicomAttribute[@tag='00091010']",
         "DicomAttribute[@tag='0010 0020']",
         "DicomAttribute[@tag='']",
@@ -200,6 +201,15 @@ def test_a_resumed_output_keeps_what_was_recorded_and_loses_what_was_not(tmp_pat
     resumed.begin(recorded)
     resumed.append([match(PatientID="P2", StudyDescription="asked for again")])
     assert rows(resumed) == [list(COLUMNS), ["P1", "kept"], ["P2", "asked for again"]]
+
+
+def test_an_output_that_is_shorter_than_recorded_is_an_error_and_is_left_as_it_is(tmp_path: Path) -> None:
+    output = begun(tmp_path)
+    before = output.path.read_bytes()
+    with pytest.raises(WrongInputError, match="is shorter than its checkpoint says") as failure:
+        output.begin(len(before) + 1)
+    assert str(output.path) in str(failure.value)
+    assert output.path.read_bytes() == before
 
 
 def test_beginning_anew_keeps_the_former_output_aside(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from niffler.printed import (
     StoredFiles,
     accepts_association,
     is_listening,
+    releases_association,
     request_in,
     response_in,
     says_disk_full,
@@ -129,6 +130,13 @@ def test_an_accepted_association_is_told_from_one_that_was_never_made(version: s
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", RESPONSES)
+def test_an_association_that_ends_in_good_order_is_told_from_one_that_breaks(version: str, name: str) -> None:
+    released = [line for line in lines_of(version, name) if releases_association(line)]
+    assert len(released) == (0 if name in FIRST_TROUBLE else 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["storescp-session", "storescp-session-info-level"])
 def test_storescp_listens_from_its_first_line_on(version: str, name: str) -> None:
     first, *others = lines_of(version, name)
@@ -245,6 +253,7 @@ def test_no_line_raises_an_exception(line: str) -> None:
     response_in(line)
     request_in(line)
     accepts_association(line)
+    releases_association(line)
     trouble_in(line)
     is_listening(line)
     says_disk_full(line)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from niffler.retry import ALIKE_ENDINGS, FIRST_CONTACT_SECONDS, Breaker, Patience, Remedy, remedy
+from niffler.retry import ALIKE_ENDINGS, FIRST_CONTACT_SECONDS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.vocabulary import ANSWERED, Outcome
 
 HOUR = 3600.0
@@ -160,3 +160,52 @@ def test_good_endings_never_stop_the_run() -> None:
 def test_endings_of_many_kinds_do_not_stop_the_run() -> None:
     breaker = Breaker()
     assert not any(breaker.ended(kind) for kind in itertools.islice(itertools.cycle(["a", "b"]), 100))
+
+
+# How many requests an association is given
+
+
+def test_an_association_is_given_all_that_it_may_have_until_one_breaks() -> None:
+    portion = Portion(20)
+    for _ in range(30):
+        assert portion.now == 20
+        portion.ended(20, broke=False)
+
+
+def test_after_a_break_the_next_is_given_what_the_last_one_served() -> None:
+    portion = Portion(20)
+    portion.ended(5, broke=True)
+    assert portion.now == 5
+    portion.ended(8, broke=True)
+    assert portion.now == 5, "never more than before"
+    portion.ended(1, broke=True)
+    assert portion.now == 1
+
+
+def test_an_association_that_served_nothing_says_nothing_about_how_many_it_serves() -> None:
+    portion = Portion(20)
+    portion.ended(0, broke=True)
+    assert portion.now == 20
+
+
+def test_ten_associations_in_good_order_double_what_the_next_is_given() -> None:
+    portion = Portion(20)
+    portion.ended(4, broke=True)
+    given = []
+    for _ in range(40):
+        given.append(portion.now)
+        portion.ended(portion.now, broke=False)
+    assert given == [4] * 10 + [8] * 10 + [16] * 10 + [20] * 10
+
+
+def test_a_break_begins_the_count_of_good_ones_anew() -> None:
+    portion = Portion(20)
+    portion.ended(4, broke=True)
+    for _ in range(9):
+        portion.ended(4, broke=False)
+    portion.ended(0, broke=True)
+    for _ in range(9):
+        portion.ended(4, broke=False)
+    assert portion.now == 4
+    portion.ended(4, broke=False)
+    assert portion.now == 8

@@ -163,6 +163,7 @@ def counted() -> int:
         ["-W", "ignore"],
         ["-B", "-O", "-s"],
         ["-Xdev", "-uB"],
+        ["-Ximporttime", "-Wignore::DeprecationWarning"],
     ],
 )
 def test_a_python_process_counts_whose_script_has_that_name(
@@ -460,6 +461,8 @@ def test_the_folder_that_a_receiver_writes_into_is_known_by_its_path_from_the_re
 ) -> None:
     assert receives_into(machine.folder / "images")
     assert not receives_into(machine.folder)
+    (machine.folder / "link").symlink_to("images")
+    assert receives_into(machine.folder / "link")
     machine.start(machine.java, STORESCP, "--directory", machine.folder / "absolute")
     assert receives_into(machine.folder / "absolute")
     machine.start(machine.java, FINDSCU, "--directory", machine.folder / "no receiver")

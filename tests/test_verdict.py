@@ -1,11 +1,13 @@
 """What the final C-MOVE response and the files on disk say together about a study."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from niffler.arrivals import Received
-from niffler.verdict import deliveries_told, judge
+from niffler.verdict import awaits_more, deliveries_told, judge
 from niffler.vocabulary import Outcome, Response, Study, StudyResult
 
 RETRIEVED, PARTIAL, FAILED = Outcome.RETRIEVED, Outcome.PARTIAL, Outcome.FAILED
@@ -56,6 +58,11 @@ def on_disk(instances: int, deliveries: int | None = None, other_patient: int = 
         # One image was sent twice and another not at all: what was counted arrived, but not what was announced.
         (3, response(0, 3, 0, 0), on_disk(2, deliveries=3), PARTIAL),
         (3, response(0, 6, 0, 0), on_disk(3, deliveries=6), RETRIEVED),
+        # Without an announcement only the counts tell what there is, and one that was sent twice may hide another.
+        (None, response(0, 6, 0, 0), on_disk(3, deliveries=6), PARTIAL),
+        (None, replace(response(0, 3, 0, 0), remaining=2), on_disk(3), PARTIAL),
+        (3, replace(response(0, 3, 0, 0), remaining=2), on_disk(3), RETRIEVED),
+        (None, response(0), on_disk(2), RETRIEVED),
         # Some were on disk from an earlier attempt, and the PACS sends what is new only.
         (3, response(0, 3, 0, 0), on_disk(3, deliveries=1), RETRIEVED),
         (3, response(0, 3, 0, 0), on_disk(0, other_patient=3), FAILED),
@@ -122,6 +129,33 @@ def test_a_good_verdict_of_our_own_receiver_needs_no_words() -> None:
     assert judge(study(3), response(0, 3, 0, 0), on_disk(3)) == StudyResult(study(3), RETRIEVED, 3, 3, status=0)
 
 
+def test_a_study_that_nobody_counted_is_retrieved_and_says_so() -> None:
+    assert judge(study(), response(0), on_disk(2)).detail == "the PACS gave no count"
+
+
+@pytest.mark.parametrize(
+    ("announced", "answered", "received", "awaits"),
+    [
+        (3, response(0, 3, 0, 0), on_disk(2), True),
+        (3, response(0, 3, 0, 0), on_disk(3), False),
+        (3, response(0, 2, 0, 1), on_disk(2), True),
+        (3, response(0, 6, 0, 0), on_disk(3, deliveries=5), True),
+        (3, response(0, 6, 0, 0), on_disk(3, deliveries=6), False),
+        (3, response(0xB000, 2, 1, 0), on_disk(1), True),
+        (3, response(0xB000, 2, 1, 0), on_disk(2), False),
+        (3, response(0xC000), on_disk(0), False),
+        (3, response(0, 0, 0, 0), on_disk(0), False),
+        (3, response(0), on_disk(2), True),
+        (3, response(0), on_disk(3), False),
+        (None, response(0), on_disk(3), True),
+    ],
+)
+def test_images_are_awaited_until_as_many_came_as_were_counted_or_announced(
+    announced: int | None, answered: Response, received: Received, awaits: bool
+) -> None:
+    assert awaits_more(study(announced), answered, received) is awaits
+
+
 @settings(deadline=None)
 @given(
     announced=st.none() | st.integers(1, 4),
@@ -149,6 +183,7 @@ def test_whatever_the_pacs_counts_retrieved_means_complete(
         assert completed + (warning or 0) >= max(announced or 0, 1)
         assert instances >= (announced or 0)
         assert instances + again >= completed + (warning or 0)
+        assert announced or instances >= completed + (warning or 0)
         assert result.expected == result.received == instances
     else:
         assert result.outcome is (PARTIAL if instances else FAILED)
