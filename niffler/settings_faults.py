@@ -70,6 +70,11 @@ def _fault_of_storage(folder: Path) -> str:
 
 def warnings_of(settings: ExtractionSettings) -> tuple[str, ...]:
     """What is no fault, but should be known."""
+    warnings = []
     if settings.send_email and settings.your_email in ("", PLACEHOLDER_EMAIL):
-        return ("YourEmail is still the placeholder: no email is sent; set it, or SendEmail to false",)
-    return ()
+        warnings.append("YourEmail is still the placeholder: no email is sent; set it, or SendEmail to false")
+    if settings.mode is Mode.RETRIEVE and "{0020000D" not in settings.file_path.upper():
+        warnings.append(
+            "FilePath has no {0020000D}: of two studies that use the same SOPInstanceUID one would overwrite the other"
+        )
+    return tuple(warnings)
