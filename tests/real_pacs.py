@@ -1,27 +1,19 @@
 """Real PACS as plain processes, loaded with sample studies: Orthanc, and dcmqrscp of DCMTK."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    MRImageStorage,
-    Verification,
-)
 
-from demo.listener import send_without_delay
 from demo.studies import WrittenStudy, write_sample_studies, write_study
 from tests.extraction import AE_TITLE, Extraction, free_port, tools_running, wait_until
 
@@ -30,6 +22,7 @@ DCMQRSCP = shutil.which("dcmqrscp")
 DESCRIPTION = "Knie \"rechts\", Übersicht; 'neu', größer"
 _SECONDS_TO_START = 30.0
 _SECONDS_TO_END = 20.0
+_SECONDS_TO_LOAD = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,25 +54,18 @@ class RealPacs:
                 process.wait()
         assert tools_running(self.receiver_port) == []
 
-    def load(self, studies: Iterable[WrittenStudy]) -> None:
-        """Send studies to it, C-STORE by C-STORE."""
-        with _association(self) as association:
-            assert association.is_established
-            for path in (path for study in studies for path in study.paths):
-                answer = association.send_c_store(dcmread(path))
-                assert answer.Status == 0, (path, answer)
-
 
 @contextlib.contextmanager
-def orthanc(folder: Path) -> Iterator[RealPacs]:
-    """Debian's Orthanc with a database in ``folder``."""
+def orthanc(folder: Path, studies: Iterable[WrittenStudy]) -> Iterator[RealPacs]:
+    """Debian's Orthanc with a database in ``folder``, loaded through its REST API."""
     assert ORTHANC
     pacs = RealPacs("ORTHANC", free_port(), free_port())
+    http_port = free_port()
     settings = {
         "Name": "Orthanc of the tests",
         "StorageDirectory": str(folder / "database"),
         "IndexDirectory": str(folder / "database"),
-        "HttpServerEnabled": False,
+        "HttpPort": http_port,
         "DicomAet": pacs.ae_title,
         "DicomPort": pacs.port,
         # Orthanc answers C-FIND in this encoding, whatever the studies have.
@@ -89,13 +75,19 @@ def orthanc(folder: Path) -> Iterator[RealPacs]:
     }
     configuration = folder / "orthanc.json"
     configuration.write_text(json.dumps(settings))
-    with _running([ORTHANC, str(configuration)], folder, pacs):
+    with _running([ORTHANC, str(configuration)], folder, pacs.port, http_port):
+        rest = http.client.HTTPConnection("127.0.0.1", http_port, timeout=_SECONDS_TO_LOAD)
+        with contextlib.closing(rest):
+            for path in (path for study in studies for path in study.paths):
+                rest.request("POST", "/instances", path.read_bytes())
+                answer = rest.getresponse()
+                assert json.load(answer)["Status"] == "Success", path
         yield pacs
 
 
 @contextlib.contextmanager
-def dcmqrscp(folder: Path) -> Iterator[RealPacs]:
-    """dcmqrscp of DCMTK with one storage area, which is read by the receiver of the tests and filled by LOADER."""
+def dcmqrscp(folder: Path, studies: Iterable[WrittenStudy]) -> Iterator[RealPacs]:
+    """dcmqrscp of DCMTK with one storage area: read by the receiver of the tests, filled by LOADER, by C-STORE."""
     assert DCMQRSCP
     pacs = RealPacs("QRSCP", free_port(), free_port())
     area = folder / "area"
@@ -118,13 +110,16 @@ AETable BEGIN
 AETable END
 """
     )
-    with _running([DCMQRSCP, "--config", str(configuration)], folder, pacs):
+    storescu = ["storescu", "-aet", "LOADER", "-aec", pacs.ae_title, "127.0.0.1", str(pacs.port)]
+    with _running([DCMQRSCP, "--config", str(configuration)], folder, pacs.port):
+        paths = [str(path) for study in studies for path in study.paths]
+        subprocess.run([*storescu, *paths], check=True, timeout=_SECONDS_TO_LOAD)
         yield pacs
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], folder: Path, pacs: RealPacs) -> Iterator[None]:
-    """The PACS answers a C-ECHO; it and its children end afterwards."""
+def _running(command: Sequence[str], folder: Path, *ports: int) -> Iterator[None]:
+    """The PACS listens on these ports; it and its children end afterwards."""
     log = folder / "pacs.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -132,13 +127,16 @@ def _running(command: Sequence[str], folder: Path, pacs: RealPacs) -> Iterator[N
             start_new_session=True,
         )  # fmt: skip
 
-    def answers() -> bool:
+    def listens() -> bool:
         assert process.poll() is None, f"{command[0]} ended: {log.read_text(errors='replace')}"
-        with _association(pacs) as association:
-            return association.is_established and association.send_c_echo().Status == 0
+        for port in ports:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)):
+                    return False
+        return True
 
     try:
-        wait_until(answers, _SECONDS_TO_START)
+        wait_until(listens, _SECONDS_TO_START)
         yield
     finally:
         process.terminate()
@@ -149,23 +147,6 @@ def _running(command: Sequence[str], folder: Path, pacs: RealPacs) -> Iterator[N
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-@contextlib.contextmanager
-def _association(pacs: RealPacs) -> Iterator[Association]:
-    ae = AE("LOADER")
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 10
-    for sop_class in (CTImageStorage, MRImageStorage, ComputedRadiographyImageStorage):
-        ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
-    ae.add_requested_context(Verification)
-    association = ae.associate(
-        "127.0.0.1", pacs.port, ae_title=pacs.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)]
-    )
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def write_archive(folder: Path) -> dict[str, WrittenStudy]:

@@ -44,8 +44,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[WrittenStudy, ...]:
 def pacs(
     archive: Archive, large: tuple[WrittenStudy, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealPacs]:
-    with orthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        running.load([*archive.values(), *large])
+    with orthanc(tmp_path_factory.mktemp("orthanc"), [*archive.values(), *large]) as running:
         yield running
 
 
