@@ -206,11 +206,14 @@ def test_the_receiver_that_a_killed_run_left_is_ended_and_the_log_says_so(
         )  # fmt: skip
         assert leftover.stdout is not None
         threading.Thread(target=leftover.wait).start()  # a process that nobody waits for would stay as a zombie
-        with leftover.stdout as printed:
-            assert any("Start TCP Listener" in line for line in printed)
-            finished = extraction.run()
-        assert finished.exit_code == 0, finished.output
-        assert leftover.wait(5) in (143, -signal.SIGTERM)
+        try:
+            with leftover.stdout as printed:
+                assert any("Start TCP Listener" in line for line in printed)
+                finished = extraction.run()
+            assert finished.exit_code == 0, finished.output
+            assert leftover.wait(5) in (143, -signal.SIGTERM)
+        finally:
+            leftover.kill()
         assert (
             f"ending storescp (process {leftover.pid}), left over from an extraction that was killed" in finished.output
         )
