@@ -323,7 +323,7 @@ def _lines(process: "subprocess.Popen[bytes]", longest_silence: Callable[[], flo
                 raise TimeoutError
             chunk = os.read(descriptor, 1 << 16)
             *whole, rest = (rest + chunk).split(b"\n")
-            if not chunk or len(rest) > _LONGEST_LINE:
+            if rest and (not chunk or len(rest) > _LONGEST_LINE):
                 whole, rest = [*whole, rest], b""
             for line in whole:
                 yield line.decode("utf-8", "replace").rstrip("\r")

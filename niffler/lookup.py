@@ -91,11 +91,12 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
     """Find the studies of a group of requests; a row that a shared query leaves open is asked about by itself."""
     told: dict[Request, Lookup] = {}
     shared = _shared_query(group, kind, shortcuts, rules)
-    works = True
+    works, may_be_cut_off = True, False
     if shared is not None:
         [answer] = yield [shared]
         works = answer.final.status == 0
-        if works and (kind == "uid-list" or not _may_be_cut_off(len(answer.matches))):
+        may_be_cut_off = kind == "patient" and _may_be_cut_off(len(answer.matches))
+        if works and not may_be_cut_off:
             # What disagrees with one row of the group is asked for by another.
             told = {
                 request: replace(lookup, refusals=())
@@ -106,7 +107,7 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
     alone: list[Lookup] = []
     if open_requests:
         alone = yield from _together([_inquire_alone(request, rules) for request in open_requests])
-    if shared is not None and (not works or (told and any(lookup.studies for lookup in alone))):
+    if shared is not None and (not works or (not may_be_cut_off and any(lookup.studies for lookup in alone))):
         shortcuts.forget(kind)
     told.update(zip(open_requests, alone, strict=True))
     return [told[request] for request in group]
@@ -127,7 +128,10 @@ def _shared_query(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rul
 
 
 def _inquire_alone(request: Request, rules: LookupRules) -> Generator[list[Query], list[QueryAnswer], Lookup]:
+    rules = replace(rules, patient_root=rules.patient_root and "PatientID" in request.keywords)
     study_keys = {keyword: value for keyword, value in request.keys.items() if _is_study_level(keyword)}
+    if set(study_keys) == {"Modality"} and len(request.keywords) > 1:
+        study_keys = {}  # as a key of studies it would match most of an archive
     series_keys = {keyword: value for keyword, value in request.keys.items() if keyword not in study_keys}
     if not series_keys:
         [answer] = yield [_study_query(study_keys, request, rules)]
@@ -230,7 +234,6 @@ def _together(
 
 def _agreeing(request: Request, answer: QueryAnswer, rules: LookupRules) -> Lookup:
     """The studies of a STUDY level answer whose every asked key is as asked, each once."""
-    too_many = rules.most_studies is not None and len(answer.matches) > rules.most_studies
     wanted = {STUDY_LEVEL_NAME.get(keyword, keyword): value for keyword, value in request.keys.items()}
     studies: dict[str, Study] = {}
     matches: dict[str, Match] = {}
@@ -249,7 +252,7 @@ def _agreeing(request: Request, answer: QueryAnswer, rules: LookupRules) -> Look
             studies[uid] = study
             matches[uid] = match
     was_cut = answer.final.status == _CANCELLED and len(answer.matches) > rules.most_matches
-    if was_cut or (too_many and studies):
+    if was_cut or (rules.most_studies is not None and len(studies) > rules.most_studies):
         if not studies and refusals:
             return Lookup(request, refusals=tuple(refusals[:1]))
         return Lookup(request, too_many=True)

@@ -12,7 +12,7 @@ from pydicom.datadict import keyword_for_tag
 
 from niffler.errors import WrongInputError
 from niffler.files import cannot_write, csv_chunks
-from niffler.keywords import is_keyword
+from niffler.keywords import STUDY_MONTH, is_keyword
 from niffler.vocabulary import Match
 
 OUTPUT_NAME = "cfind-output.csv"
@@ -35,7 +35,7 @@ def columns_of(stylesheet: Path) -> tuple[str, ...]:
     for element in root.iter():
         for by, name in _ATTRIBUTE.findall(element.get("select", "")):
             keyword = name if by == "keyword" else _keyword_for(name)
-            if not is_keyword(keyword):
+            if keyword == STUDY_MONTH or not is_keyword(keyword):
                 raise WrongInputError(f"{stylesheet}: {by} '{name}' is no DICOM attribute that can be queried")
             keywords.append(keyword)
     if not keywords:

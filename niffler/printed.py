@@ -4,10 +4,10 @@ import re
 
 from niffler.vocabulary import Response
 
-_RESPONSE = re.compile(r"\(\d+\) >> (\d+):C-(?:FIND|MOVE)-RSP\[pcid=(.*)")
-_REQUEST = re.compile(r"\(\d+\) << (\d+):C-(?:FIND|MOVE)-RQ\[pcid=")
-_STATUS = re.compile(r"\bstatus=([0-9a-fA-F]{1,4})H")
-_COUNT = re.compile(r"\b(remaining|completed|failed|warning)=(\d+)")
+_RESPONSE = re.compile(r"\(\d+\) >> (\d{1,9}):C-(?:FIND|MOVE)-RSP\[pcid=(.*)")
+_REQUEST = re.compile(r"\(\d+\) << (\d{1,9}):C-(?:FIND|MOVE)-RQ\[pcid=")
+_STATUS = re.compile(r"\bstatus=([0-9a-fA-F]{1,8})H")
+_COUNT = re.compile(r"\b(remaining|completed|failed|warning)=(\d{1,9})\b")
 _COMMENT = re.compile(r"\berrorComment=(.*)")
 _ACCEPTED = re.compile(r"\(\d+\) >> A-ASSOCIATE-AC")
 _RELEASING = re.compile(r"\(\d+\) << A-RELEASE-RQ")

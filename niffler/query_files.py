@@ -15,7 +15,8 @@ _UTF_8 = "ISO_IR 192"
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _NAME_PARTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 # Characters and references that Java writes and that XML 1.0 does not allow (section 2.2).
-_NOT_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:[0-8]|1[124-9]|2\d|3[01]|x0*(?:[0-8bBcCeEfF]|1[\da-fA-F]));")
+_SUSPECT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|&#(?:x([0-9a-fA-F]+)|(\d+));")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 def write_find_query(path: Path, query: Query) -> None:
@@ -55,7 +56,7 @@ def read_match(path: Path) -> Match:
     """Read a match that findscu wrote with -X. Raises ValueError where it is not one."""
     content = path.read_bytes()
     try:
-        root = ElementTree.fromstring(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}".encode(), content))
+        root = ElementTree.fromstring(_SUSPECT.sub(_legal, content))
     except ElementTree.ParseError as error:
         raise ValueError(f"{path.name} is not a match as findscu writes it: {error}") from None
     attributes: dict[str, tuple[str, ...]] = {}
@@ -64,6 +65,15 @@ def read_match(path: Path) -> Match:
         if keyword:
             attributes[keyword] = tuple(_values(attribute))
     return Match(attributes)
+
+
+def _legal(found: re.Match[bytes]) -> bytes:
+    """A reference to a character that XML knows as it is; everything else that was found is replaced."""
+    hexadecimal, decimal = found.groups()
+    digits = hexadecimal or decimal or b"0"
+    code = int(digits, 16 if hexadecimal else 10) if len(digits) < 10 else 0
+    is_legal = code in (9, 10, 13) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
+    return found.group() if is_legal else _REPLACEMENT
 
 
 def _tag(keyword: str) -> int:

@@ -48,7 +48,8 @@ def _judged(
 ) -> tuple[Outcome, str]:
     some = Outcome.PARTIAL if there else Outcome.FAILED
     words = in_words(response.status, response.comment)
-    if response.status != 0 and not (response.status == _SOME_FAILED and not response.failed and sent):
+    with_warnings_only = response.status == _SOME_FAILED and response.warning and not response.failed
+    if response.status != 0 and not with_warnings_only:
         return some, f"C-MOVE: {words}{_failures(response)}"
     if response.failed:
         return some, f"C-MOVE: {words}{_failures(response)}"

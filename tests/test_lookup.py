@@ -765,3 +765,38 @@ def test_a_shared_query_that_broke_the_association_is_not_asked_again() -> None:
     assert (inquiries.waiting, inquiries.open_requests) == (0, 0)
     inquiries.begin(Group((3, 4, 5), "patient"))
     assert keys_of(inquiries.take(10)) == [{"PatientID": "P2", "AccessionNumber": f"B{number}"} for number in range(3)]
+
+
+# Found by looking for ways to be wrong
+
+
+def test_copies_of_one_study_are_not_too_many() -> None:
+    lookup = look_up(request(PatientID="P1"), study_match(), study_match(), study_match(), rules=TWO_AT_MOST)
+    assert (lookup.too_many, uids(lookup)) == (False, ["1.2.3"])
+
+
+def test_a_list_that_is_answered_with_nothing_is_not_asked_again_where_rows_alone_are_found() -> None:
+    shortcuts = Shortcuts()
+    rows = [request(StudyInstanceUID="1.1"), request(StudyInstanceUID="1.2")]
+    alone = [answer(study_match("1.1")), answer(study_match("1.2"))]
+    converse(rows, [answer()], alone, kind="uid-list", shortcuts=shortcuts)
+    assert not shortcuts.uid_lists
+
+
+def test_a_row_without_a_patient_looks_for_its_series_in_the_study_root_too() -> None:
+    wanted = request(AccessionNumber="A1", SeriesDescription="lung")
+    studies = [answer(study_match("1.1", AccessionNumber="A1"))]
+    series = [answer(match(StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1", SeriesDescription="lung"))]
+    asked, _ = converse([wanted], studies, series, rules=PATIENT_ROOT)
+    assert [query.kind.patient_root for queries in asked for query in queries] == [False, False]
+
+
+def test_a_modality_and_a_key_of_a_series_are_asked_of_series_alone() -> None:
+    wanted = request(Modality="CT", BodyPartExamined="CHEST")
+    series = match(
+        StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1", PatientID="P1", Modality="CT", BodyPartExamined="CHEST"
+    )
+    asked, [lookup] = converse([wanted], [answer(series)], [answer(study_match("1.1"))])
+    assert dict(asked[0][0].keys) == {"Modality": "CT", "BodyPartExamined": "CHEST"}
+    assert asked[0][0].kind == FindKind(QueryLevel.SERIES, relational=True)
+    assert uids(lookup) == ["1.1"]

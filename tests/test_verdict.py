@@ -39,6 +39,8 @@ def on_disk(instances: int, deliveries: int | None = None, other_patient: int = 
         (3, response(0, 2, 0, 1), on_disk(3), RETRIEVED),
         (3, response(0xB000, 2, 0, 1), on_disk(3), RETRIEVED),
         (3, response(0xB000, 0, 0, 3), on_disk(3), RETRIEVED),
+        (3, response(0xB000, 3, 0, 0), on_disk(3), PARTIAL),
+        (3, response(0xB000), on_disk(3), PARTIAL),
         (3, response(0xB000, 2, 1, 0), on_disk(2), PARTIAL),
         (3, response(0xB000, 0, 3, 0), on_disk(0), FAILED),
         (3, response(0xB000, 0, 0, 0), on_disk(0), FAILED),
