@@ -165,7 +165,10 @@ def from_pacs(folder: Path, *script: Fault) -> Iterator[tuple[Extraction, Script
             for process in extraction.started:
                 process.kill()
                 process.wait()
-    assert tools_running(extraction.port) == []
+            left = tools_running(extraction.port)
+            for tool in left:
+                tool.kill()
+    assert left == []
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
