@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -39,7 +39,7 @@ from niffler.progress import Progress, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.settings import InformationModel, Mode, Settings
 from niffler.settings_files import read_settings
-from niffler.status import in_words
+from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, open_storage, remove_parts
 from niffler.verdict import awaits_more, judge
 from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
@@ -58,7 +58,6 @@ RECEIVER_STARTS = 4
 PASS_PAUSE_SECONDS = 2.0
 """Before what failed is tried again: some troubles of a PACS heal by themselves."""
 DESTINATION_UNKNOWN = 0xA801
-MOST_UNREQUESTED_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +131,7 @@ class Extraction:
         self.begun_at: dict[str, float] = {}
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
-        self.unrequested: list[str] = []
+        self.unrequested: list[tuple[str, str]] = []
         self.has_served = False
         self.receiver_starts = 0
         self.resume_at = 0.0
@@ -511,10 +510,11 @@ class Extraction:
     def looked_up(self, request: int, lookup: Lookup) -> None:
         """C-FIND has answered for a request: its studies are to be moved, or it has its outcome."""
         if lookup.failure:
+            why = without_comments(lookup.failure)
             if remedy(Outcome.FAILED, lookup.status, 0) is Remedy.AGAIN_AFTER_PAUSE:
-                self.short_of_resources(lookup.failure)
-            self.finished(self.agenda.lookup_failed(request, lookup.failure), lookup.failure)
-            self.attempted(lookup.failure)
+                self.short_of_resources(why)
+            self.finished(self.agenda.lookup_failed(request, lookup.failure), why)
+            self.attempted(why)
             return
         self.patience.served()
         if lookup.too_many:
@@ -555,7 +555,7 @@ class Extraction:
                 )
                 self.agenda.put_back([study])
                 return
-            self.trouble(in_words(response.status, response.comment))
+            self.trouble(in_words(response.status))
         self.settling[study.study_instance_uid] = _Settling(study, response)
         self.connections.catch_up(study.study_instance_uid)
 
@@ -569,8 +569,9 @@ class Extraction:
             if move := self.under_way.get(arrival.study_instance_uid):
                 self.under_way[arrival.study_instance_uid] = replace(move, got_on_at=time.monotonic())
             return
-        self.unrequested.append(arrival.path)
-        logging.warning("unrequested: %s", problem or "an instance that was not asked for was received")
+        problem = problem or "it was not asked for"
+        self.unrequested.append((arrival.path, problem))
+        logging.warning("unrequested: an instance was received that counts for no row: %s", problem)
 
     def settle(self) -> None:
         """Give the verdicts whose images are all there, or have had their time."""
@@ -590,13 +591,14 @@ class Extraction:
         """An attempt to move a study has its verdict: it stands, or the study comes again."""
         uid = result.study.study_instance_uid
         if remedy(result.outcome, result.status, result.received) is Remedy.AGAIN_AFTER_PAUSE:
-            self.short_of_resources(result.detail)
+            self.short_of_resources(without_comments(result.detail))
         elif result.outcome is Outcome.RETRIEVED:
             self.has_served = True
             self.patience.served()
         size = self.on_disk.of(uid).size
         tried = self.agenda.tried(result)
-        why = f"C-MOVE: {result.status}" if result.outcome is Outcome.FAILED else ""
+        status = "the association broke" if result.status is None else in_words(result.status)
+        why = f"C-MOVE: {status}" if result.outcome is Outcome.FAILED else ""
         self.attempted(why)
         if tried.comes_again:
             return
@@ -687,8 +689,10 @@ class Extraction:
             if self.endings.ended(bad_ending):
                 self.stop(
                     GaveUpError(
-                        f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last with: {one.result.detail}; the "
-                        "rest is pending. Check the attributes and system.json, then start the same command again"
+                        f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last in line "
+                        f"{self.worklist.lines[rows[-1]]} ({bad_ending}); the rest is pending. Look at their Detail in "
+                        f"{outcomes.outcomes_csv(self.modified).name}, check the attributes and system.json, then "
+                        "start the same command again"
                     )
                 )
 
@@ -706,7 +710,14 @@ class Extraction:
 
     def say_progress(self) -> None:
         """The progress line of the log."""
-        logging.info(self.progress.line(self.on_disk.instances, self.on_disk.size, self.working_seconds))
+        left = self.progress.seconds_left(self.working_seconds)
+        end = ""
+        if left is not None:
+            now = datetime.now()
+            end = in_local_time(
+                self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(0, left)
+            )
+        logging.info(self.progress.line(self.on_disk.instances, self.on_disk.size, self.working_seconds, end))
 
     def write_outcomes(self) -> None:
         """Write the outcome files as things stand."""
@@ -714,6 +725,7 @@ class Extraction:
         for request, studies in self.agenda.unfinished().items():
             results[request] = outcomes.begun(studies)
         outcomes.write_outcomes(self.modified, self.worklist, results)
+        outcomes.write_unrequested(self.modified, self.unrequested)
 
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
@@ -759,8 +771,10 @@ class Extraction:
         else:
             lines.append(f"metadata in {self.metadata.path}")
         if self.unrequested:
-            lines.append(f"unrequested: {len(self.unrequested)} instances that were not asked for, counted for no row:")
-            lines += [f"unrequested: {path}" for path in self.unrequested[:MOST_UNREQUESTED_SHOWN]]
+            lines.append(
+                f"unrequested: {len(self.unrequested)} instances that were not asked for, counted for no row; their "
+                f"paths: {outcomes.unrequested_csv(self.modified)}"
+            )
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
         lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
         lines.append(f"it took {in_hours(time.monotonic() - self.started)}")

@@ -31,6 +31,19 @@ class Window:
         """When the clock next shows the end hour."""
         return _next(self.end_hour, now)
 
+    def after_work(self, now: datetime, seconds: float) -> datetime:
+        """When so many seconds of work will be done, if only open windows are worked in."""
+        if self.start_hour == self.end_hour:
+            return now + timedelta(seconds=seconds)
+        left = timedelta(seconds=seconds)
+        while True:
+            begin = now if self.is_open(now) else self.next_opening(now)
+            end = self.next_closing(begin)
+            if begin + left <= end:
+                return begin + left
+            left -= end - begin
+            now = end
+
 
 def in_local_time(moment: datetime) -> str:
     """A moment as the log says it: date, time, and the zone, which in a container is often not the hospital's."""

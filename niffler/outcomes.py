@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from niffler.files import write_csv
+from niffler.status import without_comments
 from niffler.vocabulary import ANSWERED, Outcome, RowResult, StudyResult
 from niffler.worklist import OUTCOME_COLUMNS, Worklist
 
@@ -17,6 +18,19 @@ def outcomes_csv(modified_csv: Path) -> Path:
 def unfinished_csv(modified_csv: Path) -> Path:
     """The file with the rows that have no good answer; it can be given as CsvFile."""
     return modified_csv.with_name(f"{modified_csv.name}.unfinished.csv")
+
+
+def unrequested_csv(modified_csv: Path) -> Path:
+    """The file with the paths of images that nobody asked for."""
+    return modified_csv.with_name(f"{modified_csv.name}.unrequested.csv")
+
+
+def write_unrequested(modified_csv: Path, unrequested: Sequence[tuple[str, str]]) -> None:
+    """Write the paths of images that nobody asked for, each with why it counts for no row; no file without any."""
+    if unrequested:
+        write_csv(unrequested_csv(modified_csv), [("Path", "Reason"), *unrequested])
+    else:
+        unrequested_csv(modified_csv).unlink(missing_ok=True)
 
 
 def row_results(worklist: Worklist, results: Sequence[RowResult]) -> Iterator[RowResult]:
@@ -61,7 +75,7 @@ def row_line(line: int, result: RowResult) -> str:
     if result.expected:
         parts.append(f"{result.received} of {result.expected} images")
     if result.outcome in (Outcome.FAILED, Outcome.PARTIAL) and result.studies <= 1:
-        parts.append(result.detail)
+        parts.append(without_comments(result.detail))
     return ", ".join(parts)
 
 

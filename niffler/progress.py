@@ -25,8 +25,8 @@ class Progress:
         self.done += count
         self._bar.update(count)
 
-    def line(self, instances: int, size: int, working_seconds: float) -> str:
-        """One line: done of total, rate, images, time left; seconds count open windows only."""
+    def line(self, instances: int, size: int, working_seconds: float, end: str) -> str:
+        """One line: done of total, rate, images, time left and estimated end; seconds count open windows only."""
         percent = 100 * self.done // self.total if self.total else 100
         parts = [f"{self.done} of {self.total} rows ({percent} %)"]
         if instances:
@@ -36,13 +36,13 @@ class Progress:
             rate = fresh / working_seconds
             parts.append(f"{rate * 3600:.0f} rows an hour")
             if self.done < self.total:
-                parts.append(f"about {in_hours((self.total - self.done) / rate)} of work left")
+                parts.append(f"about {in_hours((self.total - self.done) / rate)} of work left, estimated end {end}")
         return ", ".join(parts)
 
     def seconds_left(self, working_seconds: float) -> float | None:
         """How much longer the rest takes at the rate so far; None before there is one."""
         fresh = self.done - self._done_before
-        return (self.total - self.done) * working_seconds / fresh if fresh else None
+        return (self.total - self.done) * working_seconds / fresh if fresh and working_seconds > 0 else None
 
     def close(self) -> None:
         """Leave the terminal to others."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,11 +116,26 @@ def end_processes(pids: Sequence[int]) -> None:
             process = psutil.Process(pid)
             process.terminate()
             processes.append(process)
-    _, alive = psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)
-    for process in alive:
+    for process in _wait_for_end(processes):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=_PATIENCE_SECONDS)
+    _wait_for_end(processes)
+
+
+def _wait_for_end(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Wait a moment for processes to end; returns those that have not. One that nobody reaps has ended, too."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    alive = [process for process in processes if _is_alive(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.02)
+        alive = [process for process in alive if _is_alive(process)]
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def remove_private_folders() -> None:

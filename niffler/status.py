@@ -1,5 +1,8 @@
 """DIMSE status codes in words (PS3.4 C.4.1.1.4 and C.4.2.1.5, PS3.7 annex C)."""
 
+import re
+
+_NO_BRACKETS = str.maketrans("()", "[]")
 _WORDS = {
     0x0000: "success",
     0x0105: "no such attribute",
@@ -30,4 +33,10 @@ def in_words(status: int, comment: str = "") -> str:
     words = _WORDS.get(status)
     if words is None:
         words = "unable to process" if 0xC000 <= status <= 0xCFFF else "a status that the standard does not define"
-    return f"status {status:04X}H, {words}" + (f" ({comment})" if comment else "")
+    said = comment.translate(_NO_BRACKETS)
+    return f"status {status:04X}H, {words}" + (f" (the PACS says: {said})" if said else "")
+
+
+def without_comments(text: str) -> str:
+    """The same without what the PACS added, which may name patients and is not for a log or an email."""
+    return re.sub(r" \(the PACS says: [^()]*\)", "", text)

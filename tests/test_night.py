@@ -87,3 +87,17 @@ def test_an_open_window_stays_open_until_its_next_closing_and_then_shuts(window:
     assert not window.is_open(closing)
     assert window.is_open(closing - timedelta(microseconds=1))
     assert all(window.is_open(now + (closing - now) * part / 10) for part in range(10))
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "hours", "end"),
+    [
+        (Window(19, 7), datetime(2026, 1, 1, 20), 5, datetime(2026, 1, 2, 1)),
+        (Window(19, 7), datetime(2026, 1, 1, 12), 5, datetime(2026, 1, 2, 0)),
+        (Window(19, 7), datetime(2026, 1, 1, 20), 12, datetime(2026, 1, 2, 20)),
+        (Window(1, 5), datetime(2026, 1, 1, 3), 10, datetime(2026, 1, 3, 5)),
+        (Window(3, 3), datetime(2026, 1, 1, 3), 48, datetime(2026, 1, 3, 3)),
+    ],
+)
+def test_the_end_of_work_is_reckoned_in_open_windows(window: Window, now: datetime, hours: int, end: datetime) -> None:
+    assert window.after_work(now, hours * 3600) == end
