@@ -19,7 +19,8 @@ from tests.real_pacs import (
     write_archive,
 )
 
-pytestmark = pytest.mark.skipif(DCMQRSCP is None, reason="needs dcmqrscp: apt install dcmtk")
+if DCMQRSCP is None:
+    pytest.skip("needs dcmqrscp: apt install dcmtk", allow_module_level=True)
 
 Archive = dict[str, WrittenStudy]
 

@@ -23,7 +23,8 @@ from tests.real_pacs import (
     write_archive,
 )
 
-pytestmark = pytest.mark.skipif(ORTHANC is None, reason="needs Orthanc: apt install orthanc")
+if ORTHANC is None:
+    pytest.skip("needs Orthanc: apt install orthanc", allow_module_level=True)
 
 Archive = dict[str, WrittenStudy]
 
