@@ -5,6 +5,9 @@ Read from ``main`` downwards: what is checked before anything starts, how rows b
 is done about each answer, and how a run ends. The rooms of ``niffler/`` know how each of these is done.
 """
 
+from niffler import first  # noqa: F401
+
+# isort: split
 import contextlib
 import logging
 import math
@@ -35,12 +38,12 @@ from niffler.log import start_log
 from niffler.lookup import LookupRules, plan
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_local_time
-from niffler.progress import Progress, in_hours
+from niffler.progress import Progress, in_bytes, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.settings import InformationModel, Mode, Settings
 from niffler.settings_files import read_settings
 from niffler.status import in_words, without_comments
-from niffler.storage import is_empty, open_storage, remove_parts
+from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 from niffler.verdict import awaits_more, judge
 from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
@@ -79,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else contextlib.nullcontext(),
         ):
             logging.info(running.in_words)
+            logging.info("[EXTRACTION START] %s: %s from %s", datetime.now(), settings.csv_file, system.src_aet)
             return Extraction(settings).run()
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except slots.SlotTakenError as refusal:
         logging.info(refusal.running.in_words)
         logging.error(str(refusal))
+        logging.info(refusal.why)
         return refusal.exit_code
     except NifflerError as failure:
         for line in str(failure).splitlines():
@@ -129,6 +132,7 @@ class Extraction:
         self.under_way: dict[str, _UnderWay] = {}
         self.settling: dict[str, _Settling] = {}
         self.begun_at: dict[str, float] = {}
+        self.remarks: list[str] = []
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: list[tuple[str, str]] = []
@@ -238,12 +242,9 @@ class Extraction:
         done = sum(len(self.rows_of(index)) for index in carried)
         if done:
             logging.info("%s: %d rows are complete already", self.checkpoint.path, done)
-        if self.checkpoint.entries and settings.receives_here and is_empty(settings.storage_folder):
-            logging.warning(
-                "%s lists finished studies, but %s is empty; they are not retrieved again. Delete the pickle to "
-                "retrieve everything from scratch",
-                self.checkpoint.path, settings.storage_folder,
-            )  # fmt: skip
+        if settings.receives_here and (warning := self.warning_of_storage()):
+            self.remarks.append(warning)
+            logging.warning(warning)
         wanted = (index for index, result in enumerate(self.results) if result is PENDING)
         self.agenda = Agenda(plan(requests, wanted, patient_root=self.patient_root), self.system.max_attempts)
         most_studies = self.system.max_studies_per_row if self.retrieves else None
@@ -254,6 +255,17 @@ class Extraction:
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
         self.progress = Progress(len(self.worklist.table), done + len(self.worklist.faults))
+
+    def warning_of_storage(self) -> str:
+        """Whether the images of what is complete seem to be gone; empty where all is well."""
+        folder = self.settings.storage_folder
+        remedy = "they are not retrieved again; delete the pickle to retrieve everything from scratch"
+        if self.checkpoint.entries and is_empty(folder):
+            return f"{self.checkpoint.path} lists finished studies, but {folder} is empty; {remedy}"
+        looked_at, missing = missing_folders(folder, self.settings.file_path, self.books.studies)
+        if not missing:
+            return ""
+        return f"{missing} of {looked_at} finished studies that were looked for have no folder in {folder}; {remedy}"
 
     @contextlib.contextmanager
     def connect(self, folder: Path) -> Iterator[None]:
@@ -271,8 +283,8 @@ class Extraction:
             elif self.retrieves:
                 logging.info(
                     "DestAet %s is not the AE of QueryAet %s: the receiver is external, no storescp is started, and "
-                    "what arrives there is not checked",
-                    system.dest_aet, system.query_aet,
+                    "what arrives there is not checked; if that is not meant, set DestAet to %s",
+                    system.dest_aet, system.query_aet, system.query_aet.ae_title,
                 )  # fmt: skip
             ending.enter_context(
                 self.connections.associating(
@@ -387,7 +399,7 @@ class Extraction:
         is_open = not self.system.nightly_only or self.window.is_open(now)
         if self.is_open and not is_open:
             opening = in_local_time(self.window.next_opening(now))
-            logging.info("the nightly window is shut; no other study is begun before %s", opening)
+            logging.info("the nightly window is shut; no other study is begun before %s (NightlyOnly)", opening)
             for association in self.connections.all:
                 association.stop_after_current()
             self.checkpoint.save()
@@ -651,16 +663,21 @@ class Extraction:
         if now < self.resume_at:
             return  # another association told of the same trouble
         if self.patience.is_over(now):
-            self.stop(
-                GaveUpError(
-                    f"{self.system.src_aet} has not answered for {in_hours(self.patience.silent_seconds(now))} "
-                    f"({why}); check the network and SrcAet with TestConnection.py, then start the same command again"
-                )
-            )
+            since = in_hours(self.patience.silent_seconds(now))
+            self.stop(GaveUpError(f"{self.system.src_aet} has not answered for {since} ({why}); {self.advice(why)}"))
             return
         pause = self.patience.pause_for_silence(now)
         self.pause(pause)
         logging.warning("%s: %s; trying again in %.0f s", self.system.src_aet, why, pause)
+
+    def advice(self, why: str) -> str:
+        """What to do about a PACS that does not answer: it refuses to, or it cannot be reached."""
+        if why.startswith(("A-ABORT", "A-ASSOCIATE-RJ", "No Presentation Context")):
+            return (
+                f"it broke off or refused the association: ask its team whether AE title "
+                f"{self.system.query_aet.ae_title} may query and retrieve, then start the same command again"
+            )
+        return "check the network and SrcAet with TestConnection.py, then start the same command again"
 
     def short_of_resources(self, why: str) -> None:
         """The PACS has too much to do: pause, longer each time, and give up in the end."""
@@ -765,7 +782,7 @@ class Extraction:
         lines = [outcomes.in_one_line(counts)]
         if self.retrieves:
             lines.append(
-                f"{self.on_disk.instances} images, {self.on_disk.size / 1e9:.2f} GB received in this run, in "
+                f"{self.on_disk.instances} images, {in_bytes(self.on_disk.size)} received in this run, in "
                 f"{self.settings.storage_folder}"
             )
         else:
@@ -776,7 +793,11 @@ class Extraction:
                 f"paths: {outcomes.unrequested_csv(self.modified)}"
             )
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
-        lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
+        if set(counts) - {Outcome.RETRIEVED, Outcome.FOUND}:
+            lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
+        if set(counts) - {Outcome.INVALID} == {Outcome.NOT_FOUND}:
+            lines.append("no row was found: are the attributes, their columns and the kind of identifier right?")
+        lines += self.remarks
         lines.append(f"it took {in_hours(time.monotonic() - self.started)}")
         return lines
 

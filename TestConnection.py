@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Ask the PACS whether it answers: one C-ECHO (PS3.7 9.1.5) from QueryAet to SrcAet, one verdict."""
 
+from niffler import first  # noqa: F401
+
+# isort: split
 import argparse
 import logging
 import os

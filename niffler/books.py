@@ -24,6 +24,11 @@ class Books:
         self._new_entries: list[str] = []
         self._new_records: list[Record] = []
 
+    @property
+    def studies(self) -> Sequence[tuple[str, str]]:
+        """PatientID and StudyInstanceUID of every study that was verified."""
+        return [(record.patient_id, uid) for uid, record in self._by_study.items() if self._has(_study_entry(record))]
+
     def carried_row(self, request: Request) -> RowResult | None:
         """The result of a row whose retrieval is complete according to the checkpoint, else None.
 

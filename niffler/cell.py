@@ -61,7 +61,9 @@ def cell_reader(
         if _WILDCARD.search(cell):
             return _wildcard(cell, vr, longest, allow_wildcards)
         if max(map(len, cell.split("=") if vr == "PN" else [cell])) > longest:
-            hint = " (is it a long accession number? see LongAccession)" if keyword == "AccessionNumber" else ""
+            hint = ""
+            if keyword == "AccessionNumber":
+                hint = ", even without its century" if shortens else " (is it a long one? see LongAccession)"
             raise CellError(f"is longer than the {longest} characters that {keyword} can have{hint}")
         if form is not None and not form[0].fullmatch(cell):
             raise CellError(f"is not of the form of {keyword}: {form[1]}")

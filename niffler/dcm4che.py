@@ -64,8 +64,10 @@ class Tools:
         for name in _TOOLS:
             launcher = self.folder / name
             if not launcher.is_file():
+                near = self.folder / "bin" / name
+                meant = f"; is {near.parent} meant?" if near.is_file() else ""
                 raise CannotStartError(
-                    f"{launcher} does not exist; set DCM4CHEBin in system.json to DCM4CHE's bin folder"
+                    f"{launcher} does not exist; set DCM4CHEBin in system.json to DCM4CHE's bin folder{meant}"
                 )
             if not os.access(launcher, os.X_OK):
                 raise CannotStartError(f"{launcher} is not executable; run: chmod +x {launcher}")
@@ -293,8 +295,8 @@ class Receiver:
         for line in _lines(process):
             if printed.is_listening(line):
                 self._listens.set()
-            if line and not line[0].isspace():
-                self.last_line = line
+            if line and not line[0].isspace() and not line.startswith("Try `"):
+                self.last_line = printed.trouble_in(line) or line
             self._on_line(line)
 
 

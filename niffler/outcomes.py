@@ -74,8 +74,8 @@ def row_line(line: int, result: RowResult) -> str:
         parts.append(f"{result.studies} studies" if result.studies > 1 else "1 study")
     if result.expected:
         parts.append(f"{result.received} of {result.expected} images")
-    if result.outcome in (Outcome.FAILED, Outcome.PARTIAL) and result.studies <= 1:
-        parts.append(without_comments(result.detail))
+    if result.outcome in (Outcome.FAILED, Outcome.PARTIAL):
+        parts.append("; ".join(without_comments(result.detail).split("; ")[:2]))  # of many studies the first
     return ", ".join(parts)
 
 

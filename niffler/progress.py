@@ -30,7 +30,7 @@ class Progress:
         percent = 100 * self.done // self.total if self.total else 100
         parts = [f"{self.done} of {self.total} rows ({percent} %)"]
         if instances:
-            parts.append(f"{instances} images, {size / 1e9:.2f} GB")
+            parts.append(f"{instances} images, {in_bytes(size)}")
         fresh = self.done - self._done_before
         if fresh and working_seconds > 0:
             rate = fresh / working_seconds
@@ -47,6 +47,11 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal to others."""
         self._bar.close()
+
+
+def in_bytes(size: int) -> str:
+    """An amount of data as a person says it."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def in_hours(seconds: float) -> str:

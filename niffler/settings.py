@@ -80,6 +80,8 @@ def _path(value: object) -> object:
     if not isinstance(value, (str, Path)):
         return value
     try:
+        if not str(value).strip():
+            raise ValueError("it is empty")
         path = Path(value).expanduser().absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             path.stat()
@@ -226,6 +228,8 @@ def fault_of_file_path(file_path: str) -> str:
     """Why a FilePath cannot be used; empty where it can."""
     if file_path in (Mode.FIND_ONLY.value, Mode.FIND_DETAILED.value):
         return ""
+    if "CFIND" in file_path.upper() and "{" not in file_path:
+        return f"is {Mode.FIND_ONLY.value} or {Mode.FIND_DETAILED.value} meant?"
     if file_path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", file_path):
         return "it leaves StorageFolder; write a path inside it"
     if not re.search(r"\{00080018(,(urlencoded|md5))?\}", file_path):

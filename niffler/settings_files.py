@@ -147,7 +147,8 @@ def _object(file: Path, faults: list[str]) -> dict[str, Any] | None:
                       "the script")  # fmt: skip
         return None
     except json.JSONDecodeError as error:
-        faults.append(f"{file}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}")
+        place = f"{file}: line {error.lineno}, column {error.colno}"
+        faults.append(f"{place}: not valid JSON: {error.msg}; is there a comma too many or too few before it?")
         return None
     except (ValueError, RecursionError):  # not UTF-8, or a name that no file can have
         faults.append(f"{file}: is not a JSON text in UTF-8")

@@ -44,12 +44,13 @@ class Running:
 class SlotTakenError(CannotStartError):
     """Another extraction is in the way."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, why: str) -> None:
         super().__init__(
             f"[EXTRACTION FAILURE] {datetime.now()}: Previous extraction still running. As such, your extraction "
             "attempt was not successful this time. Please wait until that completes and re-run your query."
         )
         self.running = running
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
             claimed = held.enter_context(_locked(folder / f"pacs-{name}.lock", wait=False))
             # Of two that start at once each sees the other; only those that are older than oneself are in the way.
             before = sum(started < extractions.get(os.getpid(), _LATEST) for started in extractions.values())
-            if not claimed or before >= most_processes:
-                raise SlotTakenError(running)
+            if not claimed:
+                raise SlotTakenError(running, f"another extraction uses the same SrcAet, {source}")
+            if before >= most_processes:
+                raise SlotTakenError(running, f"MaxNifflerProcesses in system.json is {most_processes}")
         yield running
 
 

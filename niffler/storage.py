@@ -1,10 +1,13 @@
 """The folder that receives: whether it is still there, how much fits, what a dead receiver left in it."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from niffler.errors import GaveUpError, WrongInputError
+
+_LOOKED_FOR = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ def open_storage(folder: Path, least_free_gigabytes: float) -> Storage:
 def is_empty(folder: Path) -> bool:
     """Whether nothing is in the folder."""
     return next(folder.iterdir(), None) is None
+
+
+def missing_folders(folder: Path, file_path: str, studies: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Of some of the studies (PatientID, StudyInstanceUID): how many were looked for, and how many have no folder.
+
+    Only the usual pattern tells where a study lies; with others, and for IDs that DCM4CHE may write differently,
+    nothing is looked for.
+    """
+    if not file_path.upper().startswith("{00100020}/{0020000D}/"):
+        return 0, 0
+    step = max(1, len(studies) // _LOOKED_FOR)
+    sample = [study for study in studies[::step] if study[0].isascii() and study[0].replace("-", "").isalnum()]
+    return len(sample), sum(not (folder / patient / uid).is_dir() for patient, uid in sample)
 
 
 def remove_parts(folder: Path) -> int:

@@ -14,6 +14,7 @@ import pandas as pd
 from niffler.cell import cell_reader
 from niffler.errors import CellError, WrongInputError
 from niffler.files import write_csv
+from niffler.keywords import is_keyword
 from niffler.vocabulary import Request
 
 OUTCOME_COLUMNS = ("Outcome", "Studies", "Expected", "Received", "Attempts", "Detail")
@@ -77,6 +78,7 @@ def read_worklist(
             f"{csv_file}: column index {last} for {named.keyword} is beyond the {len(header)} columns of the file "
             f"({', '.join(header)}); indexes start at 0"
         )
+    warnings += [warning for column in columns if (warning := _doubt_of_header(csv_file, header, column))]
     is_month = [
         column.keyword == _STUDY_MONTH or (column.keyword == "StudyDate" and header[column.index] == _STUDY_MONTH)
         for column in columns
@@ -198,6 +200,16 @@ def _records(csv_file: Path, text: str) -> Iterator[tuple[int, int, list[str]]]:
             ) from None
         yield line, reader.line_num, cells
         line = reader.line_num + 1
+
+
+def _doubt_of_header(csv_file: Path, header: Sequence[str], column: Column) -> str:
+    """Why the header speaks against a column that was chosen by its index; empty where it does not."""
+    name = header[column.index]
+    if name != column.keyword and is_keyword(name) and {name, column.keyword} != {"StudyDate", _STUDY_MONTH}:
+        return f"{csv_file}: column {column.index} is headed {name}, but is asked as {column.keyword}"
+    if sum(character.isdigit() for character in name) > len(name) / 2:
+        return f"{csv_file}: the first line looks like a row, not like a header; it is not asked for"
+    return ""
 
 
 def _read_text(csv_file: Path) -> str:

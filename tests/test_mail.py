@@ -16,7 +16,7 @@ import pytest
 
 from niffler.errors import GaveUpError
 from niffler.mail import send_report
-from niffler.storage import is_empty, open_storage, remove_parts
+from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 
 TO = "manager@hospital.example"
 
@@ -242,3 +242,10 @@ def test_only_the_half_files_of_a_dead_receiver_are_removed(tmp_path: Path) -> N
 @pytest.mark.parametrize("to", ["jane@", "Jane Doe <", "a@b.example, <"])
 def test_a_mistyped_address_is_a_reason_and_no_error(to: str) -> None:
     assert send_report("127.0.0.1", 1, to, "subject", "text")
+
+
+def test_folders_of_finished_studies_that_are_gone_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "P1" / "1.2").mkdir(parents=True)
+    studies = [("P1", "1.2"), ("P1", "1.3"), ("a/b", "1.4")]
+    assert missing_folders(tmp_path, "{00100020}/{0020000D}/{0020000E}/{00080018}.dcm", studies) == (2, 1)
+    assert missing_folders(tmp_path, "{00080018}.dcm", studies) == (0, 0)

@@ -97,9 +97,10 @@ def test_a_checkpoint_of_todays_niffler_is_continued_and_from_scratch_once_its_p
         assert extraction.outcomes()[0]["Detail"] == "from an earlier checkpoint, not verified"
         assert extraction.checkpoint()[:2] == done
         assert set(extraction.checkpoint()) >= {study.patient_id for study in studies[:4]}
-        [warning] = [line for line in finished.output.splitlines() if "lists finished studies, but" in line]
+        warning, in_summary = [line for line in finished.output.splitlines() if "lists finished studies, but" in line]
         assert warning.startswith(f"WARNING:root:{extraction.state('.pickle')} lists")
-        assert warning.endswith("Delete the pickle to retrieve everything from scratch")
+        assert warning.endswith("delete the pickle to retrieve everything from scratch")
+        assert in_summary == warning.replace("WARNING", "INFO", 1)
 
         extraction.state(".pickle").unlink()
         before = len(pacs.moved())

@@ -443,11 +443,17 @@ def test_an_index_below_zero_is_a_fault(folder: Folder) -> None:
     assert fault.startswith("config.json: FirstIndex -1: ")
 
 
-@pytest.mark.parametrize("file_path", ["{00100020}.dcm", "images/{0020000D}", "", "cfind-only", "{00080018"])
+@pytest.mark.parametrize("file_path", ["{00100020}.dcm", "images/{0020000D}", "", "{00080018"])
 def test_a_file_path_without_the_sop_instance_uid_is_a_fault(folder: Folder, file_path: str) -> None:
     [fault] = folder.faults(config={"FilePath": file_path})
     assert fault.startswith(f"config.json: FilePath '{file_path}': without {{00080018}}, ")
     assert "instances overwrite each other; end it with {00080018}.dcm" in fault
+
+
+@pytest.mark.parametrize("file_path", ["cfind-only", "CFIND_ONLY", "CFIND"])
+def test_a_mode_that_is_misspelt_is_a_fault_that_names_both(folder: Folder, file_path: str) -> None:
+    [fault] = folder.faults(config={"FilePath": file_path})
+    assert fault == f"config.json: FilePath '{file_path}': is CFIND-ONLY or CFIND-DETAILED meant?"
 
 
 @pytest.mark.parametrize("file_path", ["/data/{00080018}.dcm", "../{00080018}.dcm", "a/../../{00080018}.dcm"])

@@ -75,9 +75,12 @@ def patients(extraction: Extraction, studies: tuple[WrittenStudy, ...]) -> None:
     extraction.write_list("EMPI", [[study.patient_id] for study in studies])
 
 
+REASON = r"(?:another extraction uses the same SrcAet, \S+|MaxNifflerProcesses in system.json is \d+)"
+
+
 def is_refused(finished: Finished) -> bool:
-    """Whether a run ended because of another one, with the two lines that say so and nothing else."""
-    lines = re.fullmatch(f"{RUNNING}\n{REFUSAL}\n", finished.output, re.MULTILINE)
+    """Whether a run ended because of another one, with the two lines that say so, the reason, and nothing else."""
+    lines = re.fullmatch(f"{RUNNING}\n{REFUSAL}\nINFO:root:{REASON}\n", finished.output, re.MULTILINE)
     return finished.exit_code == 3 and lines is not None and int(lines[1]) >= 2
 
 

@@ -628,3 +628,20 @@ def test_digits_of_other_alphabets_are_faults(keyword: str, cell: str) -> None:
 def test_semicolons_are_an_error_after_lines_without_text_too(read: Read, before: str) -> None:
     with pytest.raises(WrongInputError, match="semicolons"):
         read(f"{before}EMPI;Accession\n1;2\n", PATIENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        ("AccessionNumber\n1\n", "column 0 is headed AccessionNumber, but is asked as PatientID"),
+        ("00000001\n00000002\n", "the first line looks like a row, not like a header"),
+    ],
+)
+def test_a_header_that_speaks_against_the_settings_is_a_warning(read: Read, text: str, doubt: str) -> None:
+    [warning] = read(text, PATIENT).warnings
+    assert doubt in warning
+
+
+@pytest.mark.parametrize("header", ["PatientID", "EMPI", "MRN", "ID1", "patient", ""])
+def test_a_header_that_means_nothing_else_is_no_warning(read: Read, header: str) -> None:
+    assert read(f"{header},x\n1,2\n", PATIENT).warnings == ()
