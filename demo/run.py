@@ -7,13 +7,13 @@ import json
 import logging
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from demo.pacs import DemoPacs
+from demo.ports import free_port
 from demo.studies import write_sample_studies
 
 HERE = Path(__file__).resolve().parent
@@ -28,12 +28,8 @@ def run(work: Path, script: Path) -> int:
     """Run the demo in a folder that is emptied first; returns 0 if every row came out as it should."""
     _empty(work)
     write_sample_studies(work / "pacs")
-    with socket.socket() as reserved:  # held until the PACS has another port
-        reserved.bind(("127.0.0.1", 0))
-        receiver_port = reserved.getsockname()[1]
-        pacs = DemoPacs(work / "pacs", destinations={"NIFFLER": ("127.0.0.1", receiver_port)})
-        pacs.start()
-    with pacs:
+    receiver_port = free_port()
+    with DemoPacs(work / "pacs", destinations={"NIFFLER": ("127.0.0.1", receiver_port)}) as pacs:
         _write_settings(work, pacs.address, receiver_port)
         print(f"A PACS with six studies of four patients listens as {pacs.address}.")
         print(f"{work / 'studies.csv'} asks for four patients. The extraction:\n", flush=True)

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 from pydicom import dcmread
 
+from demo.ports import free_port
 from demo.studies import WrittenStudy
 from tests.pacs.fault import Fault
 from tests.pacs.scripted import ScriptedPacs
@@ -26,13 +26,6 @@ SCRIPT = ROOT / "ColdDataRetriever.py"
 TOOLS = os.environ.get("DCM4CHE_BIN", "embedded")
 AE_TITLE = "QBNIFFLER"
 LONGEST_RUN_SECONDS = 120.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

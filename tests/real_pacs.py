@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from demo.ports import free_port
 from demo.studies import WrittenStudy, write_sample_studies, write_study
-from tests.extraction import AE_TITLE, Extraction, free_port, tools_running, wait_until
+from tests.extraction import AE_TITLE, Extraction, tools_running, wait_until
 
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
 DCMQRSCP = shutil.which("dcmqrscp")

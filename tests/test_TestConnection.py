@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.extraction import ROOT, free_port
+from demo.ports import free_port
+from tests.extraction import ROOT
 from tests.pacs import faults
 from tests.pacs.fault import Fault
 from tests.pacs.scripted import ScriptedPacs

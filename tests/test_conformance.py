@@ -43,11 +43,12 @@ from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from demo.ports import free_port
 from demo.studies import Series, WrittenStudy, write_study
 from niffler import dcm4che, printed
 from niffler.query_files import read_match, write_find_query, write_move_query
 from niffler.vocabulary import FindKind, Query, QueryLevel, Response, Study
-from tests.extraction import AE_TITLE, free_port, wait_until
+from tests.extraction import AE_TITLE, wait_until
 from tests.pacs import faults
 from tests.pacs.client import Receiver
 from tests.pacs.fault import Fault, Occasion

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.ports import free_port
 from niffler import slots
 from niffler.dcm4che import tools_folder
 from niffler.errors import CannotStartError
@@ -29,7 +30,7 @@ from niffler.slots import (
     port_holder,
     receives_into,
 )
-from tests.extraction import free_port, wait_until
+from tests.extraction import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 TAIL = shutil.which("tail") or "tail"
