@@ -1,12 +1,13 @@
 # make demo   retrieves from a small PACS that it starts, and shows what came of it
 # make test   runs the tests
 # make check  ruff, mypy, import rules
+# make bench  measures it beside the bare tools, which DCM4CHE_BIN names, or the embedded ones
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/run.done
 	$(BIN)/python -m demo.run
@@ -19,6 +20,9 @@ check: $(VENV)/dev.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_imports.py
+
+bench: $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf $(VENV) demo/work .mypy_cache .ruff_cache .pytest_cache .hypothesis
