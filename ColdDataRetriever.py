@@ -53,6 +53,9 @@ FIRST_QUERIES = 10
 MOST_MATCHES = 1000
 """A query is cancelled after so many matches, or MaxStudiesPerRow where that is more."""
 MOST_MATCHES_IN_FIND_MODES = 100_000
+COMPANY_SECONDS = 0.7
+LEAST_STUDIES = 8
+"""While more are being looked up, a movescu is started for so many studies, or for what came within that time."""
 SETTLE_SECONDS = 3.0
 """How long storescp's log may lag behind the final C-MOVE response, beyond the images that are still being read."""
 STOP_GRACE_SECONDS = 5.0
@@ -139,6 +142,7 @@ class Extraction:
         self.has_served = False
         self.receiver_starts = 0
         self.resume_at = 0.0
+        self.company_since = math.inf
         self.is_open = True
         self.shut_at = 0.0
         self.started = time.monotonic()
@@ -430,13 +434,25 @@ class Extraction:
                 self.begin_lookups()
                 if tickets := self.inquiries.take(min(self.queries_at_once, self.queries.now)):
                     finder.begin(tickets)
-                    self.queries_at_once = min(self.queries_at_once * 4, self.system.queries_per_association)
+                    self.queries_at_once = self.system.queries_per_association
+        if not self.is_worth_moving():
+            return
         for mover in self.connections.movers:
             if not mover.is_busy and (studies := self.agenda.next_studies(self.studies_at_once())):
                 for study in studies:
                     self.begun_at.setdefault(study.study_instance_uid, time.monotonic())
                     self.on_disk.expect(study.study_instance_uid, study.patient_id)
                 mover.begin(studies)
+                self.company_since = math.inf
+
+    def is_worth_moving(self) -> bool:
+        """Whether movescu is to be started for what waits: each start costs, so a few wait a moment for company."""
+        if not self.inquiries.open_groups or self.agenda.studies_waiting >= self.moves.now:
+            return True
+        now = time.monotonic()
+        if self.agenda.studies_waiting:
+            self.company_since = min(self.company_since, now)
+        return now - self.company_since >= COMPANY_SECONDS
 
     def begin_lookups(self) -> None:
         """Begin as many inquiries as one association can carry, but not far ahead of what is being moved."""
@@ -452,11 +468,13 @@ class Extraction:
     def studies_at_once(self) -> int:
         """How many studies an association is given: all associations get a share of what waits."""
         share = -(-self.agenda.studies_waiting // len(self.connections.movers))
-        return min(self.moves.now, share)
+        least = LEAST_STUDIES if self.inquiries.open_groups else 1
+        return min(self.moves.now, max(share, least))
 
     def longest_wait(self) -> float:
         """Seconds until something has to be done although nothing happens; a second at most."""
-        return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if self.settling else 1.0)
+        is_soon = self.settling or self.company_since < math.inf
+        return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if is_soon else 1.0)
 
     def stop(self, reason: NifflerError) -> None:
         """Ask for the end of the run; the first reason counts."""
