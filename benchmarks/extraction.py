@@ -8,12 +8,13 @@ from pathlib import Path
 from benchmarks import by_hand
 from benchmarks.by_hand import BareTools
 from benchmarks.figures import Check, Figure, Report, by_key
-from benchmarks.script import Run, run_script
+from benchmarks.script import run_script
 from demo.studies import WrittenStudy
 
 START_SECONDS = 2.0
 MOST_OVER_THE_FLOOR = 1.15
-_FIRST_IMAGE = "first"
+_KEYS = {"accession": "AccessionNumber", "uid": "StudyInstanceUID"}
+"""What the rows name: an accession number is one C-FIND for each row, UIDs are asked as a list."""
 
 Way = Callable[[Path], float]
 """One way to get the answers, carried out in a new folder; the seconds it took."""
@@ -33,15 +34,15 @@ def measure_find(
     ways: dict[str, tuple[str, Way]] = {
         "a": ("(a) one findscu per row", lambda place: scale * by_hand.find_one_by_one(tools, sample, place)),
         "b": ("(b) one findscu, all query files", lambda place: by_hand.find_all(tools, studies, place)),
-        "c-accession": ("(c) ColdDataRetriever.py, AccessionNumber", suite("AccessionNumber", accessions)),
-        "c-uid": ("(c) ColdDataRetriever.py, StudyInstanceUID", suite("StudyInstanceUID", uids)),
+        "c-accession": ("(c) the suite, AccessionNumber", suite("AccessionNumber", accessions)),
+        "c-uid": ("(c) the suite, StudyInstanceUID", suite("StudyInstanceUID", uids)),
     }
     figures = _in_turns("find", ways, rounds, folder)
     seconds = by_key(figures)
     checks = [
         check
-        for key, name in (("c-accession", "AccessionNumber"), ("c-uid", "StudyInstanceUID"))
-        for check in _checks(seconds["find.a"], seconds["find.b"], seconds[f"find.{key}"], name, 10)
+        for key, name in _KEYS.items()
+        for check in _checks(seconds["find.a"], seconds["find.b"], seconds[f"find.c-{key}"], name, 10)
     ]
     return Report(f"C-FIND-ONLY, {len(studies)} rows", figures, checks, _notes(studies, sample))
 
@@ -49,25 +50,33 @@ def measure_find(
 def measure_retrieval(
     tools: BareTools, studies: Sequence[WrittenStudy], sample: Sequence[WrittenStudy], rounds: int, folder: Path
 ) -> Report:
-    """Retrieval of studies, looked up by AccessionNumber, over one and over four associations."""
-    accessions = [study.accession_number for study in studies]
+    """Retrieval of studies over one and over four associations; the suite looks them up first, by either key."""
+    values = {
+        "AccessionNumber": [study.accession_number for study in studies],
+        "StudyInstanceUID": [study.study_instance_uid for study in studies],
+    }
     first_images: list[float] = []
 
-    def suite(parallel: int) -> Way:
+    def suite(keyword: str, parallel: int) -> Way:
         def run(place: Path) -> float:
-            run: Run = run_script(place, tools, "AccessionNumber", accessions, parallel=parallel)
-            first_images.append(run.first_image)
-            return run.seconds
+            done = run_script(place, tools, keyword, values[keyword], parallel=parallel)
+            first_images.append(done.first_image)
+            return done.seconds
 
         return run
+
+    def bare(processes: int) -> Way:
+        return lambda place: by_hand.move_all(tools, studies, place, processes=processes)
 
     scale = len(studies) / len(sample)
     ways: dict[str, tuple[str, Way]] = {
         "a": ("(a) one movescu per row", lambda place: scale * by_hand.move_one_by_one(tools, sample, place)),
-        "b1": ("(b) one movescu, all query files", lambda place: by_hand.move_all(tools, studies, place, processes=1)),
-        "c1": ("(c) ColdDataRetriever.py, ParallelRetrievals 1", suite(1)),
-        "b4": ("(b) four movescu, a quarter each", lambda place: by_hand.move_all(tools, studies, place, processes=4)),
-        "c4": ("(c) ColdDataRetriever.py, ParallelRetrievals 4", suite(4)),
+        "b1": ("(b) one movescu, all query files", bare(1)),
+        "c1-accession": ("(c) the suite, ParallelRetrievals 1, AccessionNumber", suite("AccessionNumber", 1)),
+        "c1-uid": ("(c) the suite, ParallelRetrievals 1, StudyInstanceUID", suite("StudyInstanceUID", 1)),
+        "b4": ("(b) four movescu, a quarter each", bare(4)),
+        "c4-accession": ("(c) the suite, ParallelRetrievals 4, AccessionNumber", suite("AccessionNumber", 4)),
+        "c4-uid": ("(c) the suite, ParallelRetrievals 4, StudyInstanceUID", suite("StudyInstanceUID", 4)),
     }
     figures = _in_turns("retrieval", ways, rounds, folder)
     figures.append(Figure("retrieval.first-image", "(c) first image on disk after", "s", tuple(first_images)))
@@ -75,9 +84,10 @@ def measure_retrieval(
     checks = [
         check
         for parallel, times in ((1, 2.5), (4, 7))
+        for key, name in _KEYS.items()
         for check in _checks(
-            seconds["retrieval.a"], seconds[f"retrieval.b{parallel}"], seconds[f"retrieval.c{parallel}"],
-            f"ParallelRetrievals {parallel}", times,
+            seconds["retrieval.a"], seconds[f"retrieval.b{parallel}"], seconds[f"retrieval.c{parallel}-{key}"],
+            f"ParallelRetrievals {parallel}, {name}", times,
         )
     ]  # fmt: skip
     checks.append(Check("first image on disk", seconds["retrieval.first-image"], "s", at_most=3))
@@ -107,7 +117,7 @@ def _checks(one_by_one: float, floor: float, suite: float, name: str, times: flo
 def _notes(studies: Sequence[WrittenStudy], sample: Sequence[WrittenStudy]) -> list[str]:
     notes = [
         "(a) is called as the tools are installed, (b) with the Java options and log level of the suite; (a) and (b) "
-        "ask by StudyInstanceUID"
+        "know the StudyInstanceUIDs and move them without asking"
     ]
     if len(sample) < len(studies):
         notes.append(f"(a) was measured on {len(sample)} rows and scaled to {len(studies)}")
