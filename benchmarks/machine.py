@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -25,10 +26,10 @@ def describe_versions(findscu: Path, environment: dict[str, str]) -> dict[str, s
     """What was measured; a program that is not there is left out."""
     found = {
         "Python": platform.python_version(),
-        "Java": first_line(["java", "-version"]),
+        "Java": _number_in(first_line(["java", "-version"])),
         "tools": first_line([str(findscu), "-V"], environment),
-        "Orthanc": first_line(["Orthanc", "--version"]),
-        "DCMTK": first_line(["storescp", "--version"]).strip("$ "),
+        "Orthanc": _number_in(first_line(["Orthanc", "--version"])),
+        "DCMTK": _number_in(first_line(["storescp", "--version"])),
     }
     return {name: version for name, version in found.items() if version}
 
@@ -36,6 +37,12 @@ def describe_versions(findscu: Path, environment: dict[str, str]) -> dict[str, s
 def now() -> str:
     """The date that stands beside the figures."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _number_in(line: str) -> str:
+    """The version number in what a program says of itself."""
+    found = re.search(r"\d+(\.\d+)+\S*\b", line)
+    return found.group() if found else ""
 
 
 def _processor() -> str:

@@ -55,19 +55,17 @@ def _draw_bars(axes: Axes, title: str, bars: Sequence[tuple[str, float]], colour
 
 
 def _draw_own_cost(axes: Axes, figures: Mapping[str, Figure]) -> None:
-    axes.set_title("Own cost by rows of the list, in seconds", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    for task, name, colour in (("plan", "read, check, plan", _BLUE), ("resume", "the same, resuming", _GREY)):
-        points = [
-            (int(key.split(".")[1]), figure.median)
-            for key, figure in figures.items()
-            if key.startswith(f"{task}.") and key.endswith(".plan")
-        ]
-        if points:
-            axes.loglog(
-                [rows for rows, _ in points], [seconds for _, seconds in points], "o-", label=name, color=colour
-            )
-            axes.legend(frameon=False)
+    tasks = {"plan": ("read, check, plan", _BLUE), "resume": ("the same, resuming", _GREY)}
+    bars: list[tuple[str, float]] = []
+    colours: list[str] = []
+    for key, figure in figures.items():
+        task, _, rest = key.partition(".")
+        rows, _, name = rest.partition(".")
+        if task in tasks and name == "plan":
+            words, colour = tasks[task]
+            bars.append((f"{int(rows):,} rows: {words}", figure.median))
+            colours.append(colour)
+    _draw_bars(axes, "Own cost, without tools and PACS", bars, colours, "{:.3g} s")
 
 
 def _in_one_line(about: Mapping[str, object]) -> str:
@@ -76,5 +74,5 @@ def _in_one_line(about: Mapping[str, object]) -> str:
     assert isinstance(versions, dict)
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB; "
-        f"{', '.join(map(str, versions.values()))}; {str(about['date'])[:10]}"
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}; {str(about['date'])[:10]}"
     )
