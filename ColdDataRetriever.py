@@ -126,6 +126,7 @@ class Extraction:
         self.settings = settings
         self.system = settings.system
         self.retrieves = settings.mode is Mode.RETRIEVE
+        self.receives_here = settings.receives_here
         self.patient_root = settings.system.information_model is InformationModel.PATIENT_ROOT
         self.connections = Connections()
         self.window = Window(self.system.start_hour, self.system.end_hour)
@@ -171,7 +172,8 @@ class Extraction:
             except NifflerError:
                 raise
             except Exception as bug:
-                self.finish(GaveUpError(f"an error in Niffler itself ({type(bug).__name__}: {bug}); please report it"))
+                # Its text may quote a patient's values, and this line goes into the log and the email.
+                self.finish(GaveUpError(f"an error in Niffler itself ({type(bug).__name__}); please report it"))
                 raise
             return self.finish(None)
 
@@ -224,7 +226,7 @@ class Extraction:
         slots.end_processes([tool.pid for tool in leftovers])
         self.storage = open_storage(settings.storage_folder, system.min_free_disk_gb)
         is_shared = slots.receives_into(settings.storage_folder)
-        if settings.receives_here and not is_shared and (parts := remove_parts(settings.storage_folder)):
+        if self.receives_here and not is_shared and (parts := remove_parts(settings.storage_folder)):
             logging.info("%s: removed %d .part files of a dead receiver", settings.storage_folder, parts)
 
     def take_up_checkpoint(self) -> None:
@@ -240,13 +242,13 @@ class Extraction:
             self.checkpoint = Checkpoint(self.metadata.path, output=self.metadata.path)
         self.books = Books(self.checkpoint)
         self.results: list[RowResult] = [PENDING] * len(requests)
-        carried = carried_rows(self.books, requests, retrieves=self.retrieves)
+        carried = carried_rows(self.books, requests, retrieves=self.retrieves) if self.checkpoint.entries else {}
         for index, result in carried.items():
             self.results[index] = result
         done = sum(len(self.rows_of(index)) for index in carried)
         if done:
             logging.info("%s: %d rows are complete already", self.checkpoint.path, done)
-        if settings.receives_here and (warning := self.warning_of_storage()):
+        if self.receives_here and (warning := self.warning_of_storage()):
             self.remarks.append(warning)
             logging.warning(warning)
         wanted = (index for index, result in enumerate(self.results) if result is PENDING)
@@ -276,7 +278,7 @@ class Extraction:
         """The receiver listens, the associations can be made; all of them end however the run ends."""
         system, settings = self.system, self.settings
         with contextlib.ExitStack() as ending:
-            if settings.receives_here:
+            if self.receives_here:
                 reception = Reception(
                     settings.storage_folder, settings.file_path, system.accepted_calling_aets, Path("storescp.out"),
                     system.log_megabytes,
@@ -437,8 +439,9 @@ class Extraction:
                     self.queries_at_once = self.system.queries_per_association
         if not self.is_worth_moving():
             return
+        at_once = self.studies_at_once()
         for mover in self.connections.movers:
-            if not mover.is_busy and (studies := self.agenda.next_studies(self.studies_at_once())):
+            if not mover.is_busy and (studies := self.agenda.next_studies(at_once)):
                 for study in studies:
                     self.begun_at.setdefault(study.study_instance_uid, time.monotonic())
                     self.on_disk.expect(study.study_instance_uid, study.patient_id)
@@ -591,23 +594,22 @@ class Extraction:
 
     def arrived(self, arrival: Arrival) -> None:
         """An instance was stored: of a study that is being moved, or one that nobody asked for."""
-        problem = arrival.problem
+        reason = "it cannot be read" if arrival.problem else "it was not asked for"
         if not Path(os.path.normpath(arrival.path)).is_relative_to(self.settings.storage_folder):
-            problem = "storescp wrote outside of StorageFolder; write {00100020,md5} in FilePath"
+            reason = "storescp wrote outside of StorageFolder; write {00100020,md5} in FilePath"
         elif self.on_disk.take(arrival):
             self.has_served = True
             if move := self.under_way.get(arrival.study_instance_uid):
                 self.under_way[arrival.study_instance_uid] = replace(move, got_on_at=time.monotonic())
             return
-        problem = problem or "it was not asked for"
-        self.unrequested.append((arrival.path, problem))
-        logging.warning("unrequested: an instance was received that counts for no row: %s", problem)
+        self.unrequested.append((arrival.path, arrival.problem or reason))
+        logging.warning("unrequested: an instance was received that counts for no row: %s", reason)
 
     def settle(self) -> None:
         """Give the verdicts whose images are all there, or have had their time."""
         now = time.monotonic()
         for uid, settling in list(self.settling.items()):
-            received = self.on_disk.of(uid) if self.settings.receives_here else None
+            received = self.on_disk.of(uid) if self.receives_here else None
             if (
                 received is not None
                 and now < settling.deadline

@@ -31,12 +31,11 @@ class Progress:
         parts = [f"{self.done} of {self.total} rows ({percent} %)"]
         if instances:
             parts.append(f"{instances} images, {in_bytes(size)}")
-        fresh = self.done - self._done_before
-        if fresh and working_seconds > 0:
-            rate = fresh / working_seconds
-            parts.append(f"{rate * 3600:.0f} rows an hour")
-            if self.done < self.total:
-                parts.append(f"about {in_hours((self.total - self.done) / rate)} of work left, estimated end {end}")
+        left = self.seconds_left(working_seconds)
+        if left is not None:
+            parts.append(f"{(self.done - self._done_before) / working_seconds * 3600:.0f} rows an hour")
+            if left:
+                parts.append(f"about {in_hours(left)} of work left, estimated end {end}")
         return ", ".join(parts)
 
     def seconds_left(self, working_seconds: float) -> float | None:
