@@ -437,7 +437,7 @@ class Extraction:
                 if tickets := self.inquiries.take(min(self.queries_at_once, self.queries.now)):
                     finder.begin(tickets)
                     self.queries_at_once = self.system.queries_per_association
-        if not self.is_worth_moving():
+        if not self.connections.movers or not self.is_worth_moving():
             return
         at_once = self.studies_at_once()
         for mover in self.connections.movers:
