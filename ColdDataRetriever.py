@@ -40,7 +40,7 @@ from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_o
 from niffler.night import Window, in_local_time
 from niffler.progress import Progress, in_bytes, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
-from niffler.settings import InformationModel, Mode, Settings
+from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import read_settings
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         script = Path(__file__).resolve()
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, beside=script.parent)
+        if settings.task is not Task.EXTRACT:
+            return look(settings)
         start_log(Path(f"niffler{settings.system.niffler_id}.log"))
     except NifflerError as failure:
         sys.stderr.write(f"{failure}\n")
@@ -96,6 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(failure).splitlines():
             logging.error(line)
         return failure.exit_code
+
+
+def look(settings: Settings) -> int:
+    """Look at an extraction without being one; returns the exit code."""
+    match settings.task:
+        case _:
+            raise AssertionError(settings.task)
 
 
 @dataclass(frozen=True)

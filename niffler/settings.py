@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_pascal
+from pydantic.alias_generators import to_pascal, to_snake
 
 from niffler.addresses import Peer, ReceivingAe, ae_title, peer, receiving_ae
 
@@ -23,6 +23,16 @@ class Mode(Enum):
     RETRIEVE = "retrieve images"
     FIND_ONLY = "CFIND-ONLY"
     FIND_DETAILED = "CFIND-DETAILED"
+
+
+class Task(Enum):
+    """What a call of the script is for: an extraction, or a look at one, as an option of the command line says."""
+
+    EXTRACT = ""
+    VERIFY = "Verify"
+    DRY_RUN = "DryRun"
+    STATUS = "Status"
+    REPORT = "Report"
 
 
 class InformationModel(StrEnum):
@@ -205,13 +215,32 @@ class ExtractionSettings(_Keys):
         return three[: self.number_of_query_attributes]
 
 
-class Settings(ExtractionSettings):
+class LookOptions(_Keys):
+    """What is said on the command line alone: to look at an extraction and not to run one."""
+
+    verify: Flag = Field(False, description="compare the images on disk with what was retrieved; asks no PACS")
+    dry_run: Flag = Field(False, description="check everything and say what a run would retrieve; moves nothing")
+    status: Flag = Field(False, description="say how far the extraction of the list is, while it runs or afterwards")
+    report: Flag = Field(False, description="write the report page of the list anew")
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What was asked for; more than one cannot be done at once."""
+        return tuple(task for task in Task if task.value and getattr(self, to_snake(task.value)))
+
+
+class Settings(ExtractionSettings, LookOptions):
     """Everything a run needs to know."""
 
     system: SystemSettings = Field(alias="System")
     stylesheet: Path = Field(alias="Stylesheet")
     """description.csv.xsl."""
     warnings: tuple[str, ...] = Field((), alias="Warnings")
+
+    @property
+    def task(self) -> Task:
+        """What this call is for."""
+        return self.tasks[0] if self.tasks else Task.EXTRACT
 
     @property
     def receives_here(self) -> bool:

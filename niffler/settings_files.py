@@ -12,7 +12,7 @@ from typing import Any, Never, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from niffler.errors import WrongInputError
-from niffler.settings import ExtractionSettings, Settings, SystemSettings
+from niffler.settings import ExtractionSettings, LookOptions, Settings, SystemSettings
 from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, warnings_of
 
 CONFIG = "config.json"
@@ -43,6 +43,7 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     """
     faults: list[str] = []
     options = _command_line(arguments, faults)
+    look = _look(options, faults)
     config_file = _find(CONFIG, beside)
     in_file = _object(config_file, faults)
     given = {**(in_file or {}), **options}
@@ -68,8 +69,20 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     if faults or extraction is None or system is None:
         raise WrongInputError("\n".join(faults))
     return Settings.model_construct(
-        **dict(extraction), system=system, stylesheet=stylesheet, warnings=warnings_of(extraction)
+        **dict(extraction), **dict(look), system=system, stylesheet=stylesheet, warnings=warnings_of(extraction)
     )
+
+
+def _look(options: dict[str, str], faults: list[str]) -> LookOptions:
+    """Take the options for a look out of those of the command line."""
+    keys = [str(field.alias) for field in LookOptions.model_fields.values()]
+    given = {key: options.pop(key) for key in keys if key in options}
+    look, _ = _validated(LookOptions, given, dict.fromkeys(given, COMMAND_LINE), COMMAND_LINE, faults)
+    assert look is not None, "every option has a default"
+    if len(look.tasks) > 1:
+        both = " and ".join(f"--{task.value}" for task in look.tasks)
+        faults.append(f"{COMMAND_LINE}: {both} are different tasks; give one of them")
+    return look
 
 
 def read_system_settings(name: str, *, beside: Path) -> SystemSettings:
@@ -93,13 +106,15 @@ def _command_line(arguments: Sequence[str], faults: list[str]) -> dict[str, str]
     parser = _Parser(
         prog="ColdDataRetriever.py",
         description="Retrieve the studies that the rows of a CSV ask for from a PACS.",
-        epilog="Every option is a key of config.json and has precedence over it. The machine and its PACS are "
-        "described in system.json.",
+        epilog="Every option but those to look at an extraction is a key of config.json and has precedence over it. "
+        "The machine and its PACS are described in system.json.",
         allow_abbrev=False,
     )
     titles = {key: title for title, keys in _GROUPS.items() for key in keys}
-    groups = {title: parser.add_argument_group(title) for title in (*_GROUPS, "behaviour")}
-    for field in ExtractionSettings.model_fields.values():
+    titles |= {str(field.alias): "look at it" for field in LookOptions.model_fields.values()}
+    groups = {title: parser.add_argument_group(title) for title in (*_GROUPS, "behaviour", "look at it")}
+    fields = [*ExtractionSettings.model_fields.values(), *LookOptions.model_fields.values()]
+    for field in fields:
         key = str(field.alias)
         groups[titles.get(key, "behaviour")].add_argument(
             f"--{key}",
@@ -112,7 +127,7 @@ def _command_line(arguments: Sequence[str], faults: list[str]) -> dict[str, str]
     except WrongInputError as fault:
         faults.append(str(fault))
         return {}
-    keys = [str(field.alias) for field in ExtractionSettings.model_fields.values()]
+    keys = [str(field.alias) for field in fields]
     for before, other in itertools.pairwise(["", *others]):
         if other.startswith("-") or not before.startswith("-"):  # else it is the value of an unknown option
             name = other.lstrip("-").partition("=")[0]

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from niffler.errors import CannotStartError
+from niffler.settings import Task
 
 _PRIVATE_PREFIX = "niffler-run-"
 PRIVATE_FOLDER = f"{_PRIVATE_PREFIX}{os.getpid()}-"
@@ -174,14 +176,25 @@ def receives_into(folder: Path) -> bool:
 def _extractions() -> dict[int, tuple[float, int]]:
     """The extractions by PID, each with what puts them into the order of their start.
 
-    They are Python processes whose script is ColdDataRetriever.py.
+    They are Python processes whose script is ColdDataRetriever.py, but for those that only look at an extraction.
     """
     found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and _script(process.cmdline()) == SCRIPT:
+            words = process.cmdline()
+            if process.status() != psutil.STATUS_ZOMBIE and _script(words) == SCRIPT and not _only_looks(words):
                 found[process.pid] = (process.create_time(), process.pid)
     return found
+
+
+def _only_looks(words: Sequence[str]) -> bool:
+    """Whether a call of the script is for a look, which needs no place; those options stand on the command line."""
+    values = {f"--{task.value}": "" for task in Task if task.value}
+    for word, following in itertools.pairwise([*words, ""]):
+        option, separator, value = word.partition("=")
+        if option in values:
+            values[option] = value if separator else following
+    return any(value.strip().casefold() not in ("", "false", "no", "0") for value in values.values())
 
 
 def _script(words: Sequence[str]) -> str:

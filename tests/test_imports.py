@@ -53,7 +53,8 @@ IMPORTS = {
     name: imports_in(path.read_bytes(), ".".join(path.relative_to(ROOT).parent.parts)) for name, path in FILES.items()
 }
 EMBEDDED = [name for name in FILES if is_within(name, ["niffler.embedded"])]
-ROOMS = [name for name in FILES if is_within(name, ["niffler"]) and name not in EMBEDDED]
+LOOKS = [name for name in FILES if is_within(name, ["niffler.looks"])]
+ROOMS = [name for name in FILES if is_within(name, ["niffler"]) and name not in (*EMBEDDED, *LOOKS)]
 
 
 def importing(names: Iterable[str], forbidden: Iterable[str], *, allowed: Iterable[str] = ()) -> dict[str, set[str]]:
@@ -90,7 +91,12 @@ def test_no_process_is_started_by_way_of_os() -> None:
 
 
 def test_no_room_imports_a_script_the_demo_or_a_test() -> None:
-    assert importing(ROOMS, [*SCRIPTS, *BESIDE]) == {}
+    assert importing([*ROOMS, *LOOKS], [*SCRIPTS, *BESIDE]) == {}
+
+
+def test_no_room_imports_a_look_and_no_look_imports_another_one() -> None:
+    assert importing(ROOMS, ["niffler.looks"]) == {}
+    assert [name for name in LOOKS if any(is_within(one, LOOKS[1:]) for one in IMPORTS[name] - {name})] == []
 
 
 def test_no_script_imports_the_other_one_the_demo_or_a_test() -> None:
@@ -98,7 +104,7 @@ def test_no_script_imports_the_other_one_the_demo_or_a_test() -> None:
 
 
 def test_the_embedded_tools_are_imported_by_no_script_and_no_room() -> None:
-    assert importing([*SCRIPTS, *ROOMS], ["niffler.embedded"]) == {}
+    assert importing([*SCRIPTS, *ROOMS, *LOOKS], ["niffler.embedded"]) == {}
 
 
 def test_the_embedded_tools_import_no_script_and_no_room() -> None:
