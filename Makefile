@@ -2,12 +2,13 @@
 # make test   runs the tests
 # make check  ruff, mypy, import rules
 # make bench  measures it beside the bare tools, which DCM4CHE_BIN names, or the embedded ones
+# make schemas  writes the JSON Schemas of the settings anew
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench schemas clean
 
 demo: $(VENV)/run.done
 	$(BIN)/python -m demo.run
@@ -23,6 +24,9 @@ check: $(VENV)/dev.done
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.run
+
+schemas: $(VENV)/run.done
+	$(BIN)/python -m niffler.schemas
 
 clean:
 	rm -rf $(VENV) demo/work .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -63,12 +63,12 @@ def _empty(work: Path) -> None:
 
 def _write_settings(work: Path, pacs_address: str, receiver_port: int) -> None:
     """Copy the settings, with the ports that are free here and now."""
-    system = json.loads((HERE / "system.json").read_text(encoding="utf-8"))
-    system["SrcAet"] = pacs_address
-    system["QueryAet"] = f"NIFFLER:{receiver_port}"
-    (work / "system.json").write_text(json.dumps(system, indent=4) + "\n", encoding="utf-8")
-    for name in ("config.json", "studies.csv"):
-        shutil.copyfile(HERE / name, work / name)
+    changed = {"system.json": {"SrcAet": pacs_address, "QueryAet": f"NIFFLER:{receiver_port}"}, "config.json": {}}
+    for name, changes in changed.items():
+        settings = {**json.loads((HERE / name).read_text(encoding="utf-8")), **changes}
+        del settings["$schema"]  # a path relative to where they stood
+        (work / name).write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    shutil.copyfile(HERE / "studies.csv", work / "studies.csv")
 
 
 def _show(work: Path, exit_code: int) -> int:

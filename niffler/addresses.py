@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 # PS3.5 6.2, AE: 16 characters at most, no backslash, no control characters; @ and : separate the parts here.
-_TITLE = r"[^\\@:\x00-\x1f\x7f]{1,16}"
-_PEER = re.compile(rf"({_TITLE})@(\[[0-9a-fA-F:.]+\]|[^@:\s\[\]]+):(\d{{1,5}})")
-_RECEIVING = re.compile(rf"({_TITLE}):(\d{{1,5}})")
+AE_FORM = r"[^\\@:\x00-\x1f\x7f]{1,16}"
+PEER_FORM = rf"({AE_FORM})@(\[[0-9a-fA-F:.]+\]|[^@:\s\[\]]+):(\d{{1,5}})"
+RECEIVING_FORM = rf"({AE_FORM}):(\d{{1,5}})"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ReceivingAe:
 
 def peer(text: str) -> Peer:
     """Read AET@HOST:PORT; raises ValueError with what it should look like."""
-    parts = _PEER.fullmatch(text.strip())
+    parts = re.fullmatch(PEER_FORM, text.strip())
     if parts is None or not parts[1].strip():
         raise ValueError("write it as AET@HOST:PORT, the AE title with 16 characters at most")
     return Peer(parts[1].strip(), parts[2], _port(parts[3]))
@@ -42,7 +42,7 @@ def peer(text: str) -> Peer:
 
 def receiving_ae(text: str) -> ReceivingAe:
     """Read AET:PORT; raises ValueError with what it should look like."""
-    parts = _RECEIVING.fullmatch(text.strip())
+    parts = re.fullmatch(RECEIVING_FORM, text.strip())
     if parts is None or not parts[1].strip():
         raise ValueError("write it as AET:PORT, the AE title with 16 characters at most")
     return ReceivingAe(parts[1].strip(), _port(parts[2]))
@@ -50,7 +50,7 @@ def receiving_ae(text: str) -> ReceivingAe:
 
 def ae_title(text: str) -> str:
     """Read an AE title alone; raises ValueError with what it should look like."""
-    if not re.fullmatch(_TITLE, text) or not text.strip():
+    if not re.fullmatch(AE_FORM, text) or not text.strip():
         raise ValueError("write an AE title: 1 to 16 characters, without backslash, @ and :")
     return text.strip()
 

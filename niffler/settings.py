@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_pascal, to_snake
 
-from niffler.addresses import Peer, ReceivingAe, ae_title, peer, receiving_ae
+from niffler.addresses import AE_FORM, PEER_FORM, RECEIVING_FORM, Peer, ReceivingAe, ae_title, peer, receiving_ae
 
 PLACEHOLDER_EMAIL = "test@test.test"
 TOOLS = ("storescp", "findscu", "movescu")
+_OFTEN_ASKED = ["PatientID", "AccessionNumber", "StudyInstanceUID", "StudyDate", "StudyMonth", "Modality"]
 
 
 class Mode(Enum):
@@ -50,11 +51,13 @@ class Attribute:
     index: int
 
 
+_FLAG_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
 def _flag(value: object) -> object:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if isinstance(value, bool):
         return value
-    known = words.get(str(value).strip().casefold())
+    known = _FLAG_WORDS.get(str(value).strip().casefold())
     if known is None:
         raise ValueError("write true or false")
     return known
@@ -108,13 +111,24 @@ def _options(value: object) -> object:
     return value
 
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
+def _written(form: str) -> WithJsonSchema:
+    """How a value of another type is written in JSON: as a text of this form."""
+    return WithJsonSchema({"type": "string", "pattern": f"^({form})$"})
+
+
+# A form and no list of words, which editors would offer beside true and false.
+_FLAG_FORM = "|".join(
+    "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word) for word in _FLAG_WORDS
+)
+_FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": [0, 1]}, {"type": "string", "pattern": f"^({_FLAG_FORM})$"}]}
+
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema(_FLAG_SCHEMA)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
-UserPath = Annotated[Path, BeforeValidator(_path)]
-AeTitle = Annotated[str, _parsed(ae_title)]
-_STRING = WithJsonSchema({"type": "string"})
+UserPath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
+AeTitle = Annotated[str, _parsed(ae_title), _written(AE_FORM)]
+Model = Annotated[InformationModel, WithJsonSchema({"enum": [*InformationModel]})]
 
 
 class _Keys(BaseModel):
@@ -132,8 +146,8 @@ class SystemSettings(_Keys):
         min_length=1,
         description="DCM4CHE's bin folder, or 'embedded' for the tools that come with the suite",
     )
-    src_aet: Annotated[Peer, _parsed(peer), _STRING] = Field(description="the PACS, AET@HOST:PORT")
-    query_aet: Annotated[ReceivingAe, _parsed(receiving_ae), _STRING] = Field(
+    src_aet: Annotated[Peer, _parsed(peer), _written(PEER_FORM)] = Field(description="the PACS, AET@HOST:PORT")
+    query_aet: Annotated[ReceivingAe, _parsed(receiving_ae), _written(RECEIVING_FORM)] = Field(
         description="this machine as the PACS knows it, AET:PORT; storescp listens on the port"
     )
     dest_aet: AeTitle = Field(description="the AE that the images are sent to; that of QueryAet as a rule")
@@ -142,7 +156,7 @@ class SystemSettings(_Keys):
     end_hour: Whole = Field(7, ge=0, le=23, description="hour at which it shuts")
     niffler_id: Whole = Field(1, alias="NifflerID", ge=0, description="number in the name of the log, niffler1.log")
     max_niffler_processes: Whole = Field(1, ge=1, description="extractions that may run on this machine at once")
-    information_model: InformationModel = Field(
+    information_model: Model = Field(
         InformationModel.STUDY_ROOT, description="Query/Retrieve model: StudyRoot or PatientRoot"
     )
     parallel_retrievals: Whole = Field(1, ge=1, le=64, description="C-MOVE associations at once")
@@ -163,9 +177,10 @@ class SystemSettings(_Keys):
         (), description="AE titles that storescp accepts images from; empty: any"
     )
     dcm4che_options: Annotated[Mapping[str, tuple[Text, ...]], BeforeValidator(_options)] = Field(
-        default_factory=dict,
+        {},
         alias="Dcm4cheOptions",
         description="more options for storescp, findscu, movescu, such as those for TLS",
+        json_schema_extra={"propertyNames": {"enum": [*TOOLS]}},
     )
     smtp_host: Text = Field("localhost", min_length=1, description="mail server")
     smtp_port: Whole = Field(25, ge=1, le=65535, description="its port")
@@ -180,14 +195,19 @@ class ExtractionSettings(_Keys):
     file_path: Text = Field(
         "{00100020}/{0020000D}/{0020000E}/{00080018}.dcm",
         description="path of an image in StorageFolder, or CFIND-ONLY or CFIND-DETAILED for metadata alone",
+        examples=[Mode.FIND_ONLY.value, Mode.FIND_DETAILED.value],
     )
     csv_file: UserPath = Field(Path("csv/empi.csv"), description="the list")
     number_of_query_attributes: Whole = Field(1, ge=1, le=3, description="how many attributes a row is asked by")
-    first_attr: Text = Field("PatientID", description="DICOM keyword of the first attribute, or StudyMonth")
+    first_attr: Text = Field(
+        "PatientID", description="DICOM keyword of the first attribute, or StudyMonth", examples=_OFTEN_ASKED
+    )
     first_index: Whole = Field(0, ge=0, description="index of its CSV column, from 0")
-    second_attr: Text = Field("AccessionNumber", description="the second, with 2 or 3 attributes")
+    second_attr: Text = Field(
+        "AccessionNumber", description="the second, with 2 or 3 attributes", examples=_OFTEN_ASKED
+    )
     second_index: Whole = Field(1, ge=0, description="index of its CSV column")
-    third_attr: Text = Field("StudyDate", description="the third, with 3 attributes")
+    third_attr: Text = Field("StudyDate", description="the third, with 3 attributes", examples=_OFTEN_ASKED)
     third_index: Whole = Field(2, ge=0, description="index of its CSV column")
     long_accession: Flag = Field(
         False, description="take the century out of accession numbers longer than 16 characters"
