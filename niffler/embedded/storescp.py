@@ -1,6 +1,7 @@
 """storescp: receives instances (C-STORE, PS3.4 annex B) and writes them to disk as they come, without decoding them."""
 
 import contextlib
+import io
 import os
 import socket
 import sys
@@ -53,9 +54,9 @@ class _Store:
         try:
             association.say(f": M-WRITE {part}")
             with os.fdopen(descriptor, "w+b", buffering=0) as stream:
-                stream.write(_PREAMBLE + _file_meta(uid, context))
+                _write(stream, _PREAMBLE + _file_meta(uid, context))
                 for chunk in chunks:
-                    stream.write(chunk)
+                    _write(stream, chunk)
                 stream.seek(0)
                 place = self._folder / (name if self._file_path is None else self._file_path.path_of(stream))
                 os.fchmod(descriptor, 0o666 & ~_umask)
@@ -67,6 +68,13 @@ class _Store:
                 Path(part).unlink()
                 association.say(f": M-DELETE {part}")
             raise
+
+
+def _write(stream: io.FileIO, content: bytes) -> None:
+    """Write all of it: a disk that has room for a part takes that part, and refuses only what comes after it."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
 
 
 def _serve(association: Association, store: _Store, silence: float | None) -> None:
