@@ -1,0 +1,1 @@
+"""Fault tests: everything that goes wrong on a long night, and what is promised all the same."""
