@@ -111,7 +111,7 @@ class Listener:
         while any(thread.is_alive() for thread in waiting) and time.monotonic() < end:
             for association in associations:  # pynetdicom may go on waiting for a message on a connection that is cut
                 association.dimse.msg_queue.put((None, None))
-                association.dul.to_user_queue.put(None)
+                association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
             for thread in waiting:
                 if thread.is_alive():
                     thread.join(timeout=0.02)
