@@ -708,6 +708,21 @@ class Extraction:
             )
         return "check the network and SrcAet with TestConnection.py, then start the same command again"
 
+    def what_to_check(self, bad_ending: str) -> str:
+        """The setting that is likeliest to be wrong where row after row ends in the same way."""
+        refused_for = bad_ending.removeprefix("refused for ")
+        for place, attribute in zip(("First", "Second", "Third"), self.settings.attributes, strict=False):
+            if attribute.keyword == refused_for:
+                return (
+                    f"{place}Attr and {place}Index in config.json (does that column hold the {refused_for} of this "
+                    "PACS, an EMPI and no local number, say?)"
+                )
+        if bad_ending.startswith("C-MOVE"):
+            return "DestAet and the port of QueryAet in system.json with the team of the PACS"
+        if bad_ending.startswith("C-FIND"):
+            return "the attributes in config.json and InformationModel in system.json"
+        return "the attributes in config.json and system.json"
+
     def short_of_resources(self, why: str) -> None:
         """The PACS has too much to do: pause, longer each time, and give up in the end."""
         now = time.monotonic()
@@ -737,7 +752,7 @@ class Extraction:
                     GaveUpError(
                         f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last in line "
                         f"{self.worklist.lines[rows[-1]]} ({bad_ending}); the rest is pending. Look at their Detail in "
-                        f"{outcomes.outcomes_csv(self.modified).name}, check the attributes and system.json, then "
+                        f"{outcomes.outcomes_csv(self.modified).name}, check {self.what_to_check(bad_ending)}, then "
                         "start the same command again"
                     )
                 )
@@ -784,6 +799,12 @@ class Extraction:
                 if str(failure) != str(reason):
                     logging.error(str(failure))
         counts = outcomes.count(self.worklist, self.results)
+        for studies, rows in outcomes.round_numbers(self.results).items():
+            self.remarks.append(
+                f"{rows} rows have exactly {studies} studies each: does the PACS cut its answers off there? Then they "
+                "lack studies; ask its team, or ask by more attributes, with the pickle deleted"
+            )
+            logging.warning(self.remarks[-1])
         summary = self.summary(counts)
         for line in summary:
             logging.info(line)

@@ -9,6 +9,9 @@ from niffler.status import without_comments
 from niffler.vocabulary import ANSWERED, Outcome, RowResult, StudyResult
 from niffler.worklist import OUTCOME_COLUMNS, Worklist
 
+_ROUND = 50
+_ALIKE = 3
+
 
 def outcomes_csv(modified_csv: Path) -> Path:
     """The file with every row and what became of it."""
@@ -60,6 +63,15 @@ def count(worklist: Worklist, results: Sequence[RowResult]) -> dict[Outcome, int
     """How many rows have which outcome, in the order of the vocabulary; outcomes without rows are left out."""
     counted = Counter(result.outcome for result in row_results(worklist, results))
     return {outcome: counted[outcome] for outcome in Outcome if counted[outcome]}
+
+
+def round_numbers(results: Sequence[RowResult]) -> dict[int, int]:
+    """Numbers of studies that may be where a PACS cuts its answers off → how many requests have exactly so many.
+
+    Such limits are round, and one request may have so many studies by chance, but hardly three.
+    """
+    counted = Counter(result.studies for result in results if result.studies and result.studies % _ROUND == 0)
+    return {studies: requests for studies, requests in sorted(counted.items()) if requests >= _ALIKE}
 
 
 def exit_code(counts: dict[Outcome, int]) -> int:

@@ -93,3 +93,18 @@ def test_cfind_detailed_has_the_columns_of_the_stylesheet_and_one_added_there_is
             "101500", "CT\\MR", "", "", "", "1", "3", "", "Müller^Jürgen",
         ]  # fmt: skip
         assert all("PatientName" in request.keys for request in pacs.requests("find"))
+
+
+def test_rows_that_stop_at_the_same_round_number_are_warned_of_in_log_and_summary(tmp_path: Path) -> None:
+    generate_studies(tmp_path / "studies", 3 * 51, instances=1, size=8, studies_per_patient=51)
+    with from_pacs(tmp_path, faults.cut_off(50, status=0)) as (extraction, _):
+        extraction.config["FilePath"] = "CFIND-ONLY"
+        extraction.write_list("EMPI", [["00000001"], ["00000002"]])
+        assert "cut its answers off" not in extraction.run().output
+        extraction.write_list("EMPI", [["00000001"], ["00000002"], ["00000003"]])
+        finished = extraction.run()
+        assert finished.exit_code == 0, finished.output
+        assert [row["Studies"] for row in extraction.outcomes()] == ["50"] * 3
+        warned = "3 rows have exactly 50 studies each: does the PACS cut its answers off there?"
+        told = [line for line in finished.output.splitlines() if warned in line]
+        assert [line.partition(":")[0] for line in told] == ["WARNING", "INFO"]

@@ -19,6 +19,7 @@ from niffler.outcomes import (
     exit_code,
     in_one_line,
     outcomes_csv,
+    round_numbers,
     row_line,
     row_results,
     unfinished_csv,
@@ -150,6 +151,12 @@ def test_the_exit_code_is_1_where_some_row_has_none(outcome: Outcome) -> None:
 @given(st.dictionaries(st.sampled_from(Outcome), st.integers(1, 10**6)))
 def test_the_exit_code_depends_on_which_outcomes_there_are_alone(counts: dict[Outcome, int]) -> None:
     assert exit_code(counts) == int(any(outcome not in ANSWERED for outcome in counts))
+
+
+def test_a_round_number_of_studies_is_told_from_the_third_request_on_that_has_it() -> None:
+    results = [RowResult(Outcome.RETRIEVED, studies=studies) for studies in (0, 0, 0, 100, 100, 50, 50, 50, 7, 7, 7)]
+    assert round_numbers(results) == {50: 3}
+    assert round_numbers([*results, RowResult(Outcome.FOUND, studies=100)]) == {50: 3, 100: 3}
 
 
 # The lines of the log

@@ -151,6 +151,12 @@ def test_ten_rows_that_end_alike_stop_the_run(gave_up: GaveUp) -> None:
     assert gave_up.moved == [study.study_instance_uid for study in gave_up.studies[:2]]
 
 
+def test_the_line_that_ends_it_names_the_reason_and_the_setting_to_check(gave_up: GaveUp) -> None:
+    last = gave_up.finished.output.splitlines()[-1]
+    assert "(refused for PatientID); the rest is pending" in last
+    assert "check FirstAttr and FirstIndex in config.json" in last
+
+
 def test_images_of_another_study_count_for_no_row(gave_up: GaveUp) -> None:
     assert gave_up.extraction.outcomes()[0]["Received"] == "2"
     assert "1 instances that were not asked for" in gave_up.finished.output

@@ -127,6 +127,16 @@ def refuse_our_ae(stage: Stage) -> None:
     stage.check()
 
 
+def fail_every_move(stage: Stage) -> None:
+    stage.serve(generate_studies(stage.folder / "studies", 12, instances=1, size=16))
+    stage.extraction.system |= {"MaxAttempts": 1}
+    stage.script(faults.answer_move(0xC000, "nothing for 00000001"))
+    _gives_up(stage.run(), "(C-MOVE: status C000H, unable to process); the rest is pending")
+    assert "check DestAet and the port of QueryAet in system.json" in stage.runs[-1].output
+    assert stage.extraction.words() == ["failed"] * 10 + ["pending"] * 2
+    stage.check()
+
+
 # Disk and folders
 
 
@@ -416,7 +426,10 @@ SCENARIOS = (
              ("tests/test_retrieval.py::test_images_of_another_study_count_for_no_row",)),
     Scenario("the whole archive for a key that the PACS does not know", "P3", None, (_MATCHES,)),
     Scenario("C-FIND cut off with A700H", "P1 P4", None, (_MATCHES,)),
-    Scenario("ten rows end alike", "P4 P5", None,
+    Scenario("C-FIND cut off with success at the same round number", "P4", None,
+             ("tests/test_find_modes.py::"
+              "test_rows_that_stop_at_the_same_round_number_are_warned_of_in_log_and_summary",)),
+    Scenario("ten rows end alike: every C-MOVE fails, or every row is refused", "P4 P5", fail_every_move,
              ("tests/test_retrieval.py::test_ten_rows_that_end_alike_stop_the_run",)),
     Scenario("the PACS does not know the move destination", "P5", None,
              ("tests/test_retrieval.py::"
