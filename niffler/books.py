@@ -1,7 +1,7 @@
 """What is verified complete: what earlier runs entered, and what this run enters, into checkpoint and ledger."""
 
+import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from niffler.checkpoint import Checkpoint
@@ -16,8 +16,8 @@ class Books:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._by_request: dict[str, dict[str, Record]] = {}
-        self._rows: dict[str, tuple[Record, Sequence[Record]]] = {}
+        self._by_request: dict[str, tuple[Record, ...]] = {}
+        self._rows: dict[str, Record] = {}
         self._by_study: dict[str, Record] = {}
         for record in checkpoint.records:
             self._note(record)
@@ -36,21 +36,22 @@ class Books:
         pickle. Entries of an earlier Niffler have no ledger.
         """
         text = request_text(request)
-        if text in self._rows:
-            row, studies = self._rows[text]
-            if len(studies) == row.studies and all(self._has(_study_entry(study)) for study in studies):
-                return RowResult(Outcome.RETRIEVED, row.studies, row.expected, row.received, row.attempts, row.detail)
+        row = self._rows.get(text)
+        if row is not None:
+            studies = self._studies_of(row)
+            if len(studies) == row.studies and not [study for study in studies if not self._has(_study_entry(study))]:
+                return _row_result(row)
             return None
-        if text not in self._by_request and any(self._has(entry) for entry in _earlier_entries(request)):
+        if text not in self._by_request and [entry for entry in _earlier_entries(request) if self._has(entry)]:
             return RowResult(Outcome.RETRIEVED, detail=NOT_VERIFIED)
         return None
 
     def carried_find(self, request: Request) -> RowResult | None:
         """The result of a row whose metadata is in the output already, else None."""
         text = request_text(request)
-        if text not in self._rows or not self._has(text):
+        row = self._rows.get(text)
+        if row is None or not self._has(text):
             return None
-        row, _ = self._rows[text]
         return RowResult(Outcome.FOUND, studies=row.studies, attempts=row.attempts, detail=row.detail)
 
     def verified(self, study: Study) -> StudyResult | None:
@@ -74,7 +75,7 @@ class Books:
         """Enter a verified study as one of so many of a request."""
         record = self._by_study.get(study.study_instance_uid)
         if record is not None:  # an earlier Niffler's entry stays what it is: not verified
-            entered = replace(record, request=request_text(request), studies=studies)
+            entered = record._replace(request=request_text(request), studies=studies)
             self._note(entered)
             self._new_records.append(entered)
             self._new_entries.append(_study_entry(entered))
@@ -82,11 +83,14 @@ class Books:
     def enter_row(self, request: Request, result: RowResult, studies: Sequence[Study]) -> None:
         """Enter a row as retrieved, with exactly these studies."""
         text = request_text(request)
-        known = list(self._by_request.get(text, ()))
+        known = [record.study_instance_uid for record in self._by_request.get(text, ())]
         if set(known[-len(studies) :]) != {study.study_instance_uid for study in studies}:
             for study in studies:  # some were completed by an earlier run, or for another row
                 self.enter_study(request, len(studies), study)
         self._new_entries.extend(_row_entries(request))
+        row = self._rows.get(text)
+        if row is not None and _row_result(row) == result:
+            return  # the record of its only study says it all
         if all(study.study_instance_uid in self._by_study for study in studies):
             self._enter_answer(text, result)
 
@@ -105,14 +109,24 @@ class Books:
         self._new_records.append(row)
 
     def _note(self, record: Record) -> None:
-        of_request = self._by_request.setdefault(record.request, {})
-        if not record.study_instance_uid:
-            studies = list(of_request.values())[-record.studies :] if record.studies else []
-            self._rows[record.request] = record, studies
+        uid = record.study_instance_uid
+        if not uid:
+            self._rows[record.request] = record
             return
-        self._by_study[record.study_instance_uid] = record
-        of_request.pop(record.study_instance_uid, None)  # the last ones are those of the row
-        of_request[record.study_instance_uid] = record
+        self._by_study[uid] = record
+        others = self._by_request.get(record.request, ())
+        if others:  # the last ones are those of the row
+            others = tuple(other for other in others if other.study_instance_uid != uid)
+        self._by_request[record.request] = (*others, record)
+        if record.studies == 1:
+            self._rows[record.request] = record
+        else:
+            self._rows.pop(record.request, None)  # it was asked again, and is not complete before its record comes
+
+    def _studies_of(self, row: Record) -> Sequence[Record]:
+        if row.study_instance_uid:
+            return (row,)
+        return self._by_request.get(row.request, ())[-row.studies :] if row.studies else ()
 
     def commit(self) -> None:
         """Put on disk what was entered."""
@@ -122,22 +136,34 @@ class Books:
 
     def _has(self, entry: str) -> bool:
         entries = self._checkpoint.entries
-        return entry in entries or entry.replace(",", ", ", 1) in entries
+        return entry in entries or ("," in entry and entry.replace(",", ", ", 1) in entries)
+
+
+def _row_result(row: Record) -> RowResult:
+    return _retrieved(row.studies, row.expected, row.received, row.attempts, row.detail)
+
+
+@functools.lru_cache(maxsize=1000)
+def _retrieved(studies: int, expected: int, received: int, attempts: int, detail: str) -> RowResult:
+    """Rows in their thousands have the same result, and it is kept once."""
+    return RowResult(Outcome.RETRIEVED, studies, expected, received, attempts, detail)
 
 
 def _row_entries(request: Request) -> Sequence[str]:
     """The entries of a whole row, for the two kinds of list that Niffler enters by row."""
-    keys = request.keys
-    if set(keys) == {"PatientID"}:
-        return (keys["PatientID"],)
-    if set(keys) == {"PatientID", "AccessionNumber"}:
-        return (f"{keys['PatientID']},{keys['AccessionNumber']}",)
+    match request.keywords:
+        case ("PatientID",):
+            return request.values
+        case ("PatientID", "AccessionNumber"):
+            return (",".join(request.values),)
+        case ("AccessionNumber", "PatientID"):
+            return (",".join(reversed(request.values)),)
     return ()
 
 
 def _earlier_entries(request: Request) -> Sequence[str]:
     """What an earlier Niffler would have entered, where that can be read in one way only: not "a,b,c"."""
-    return () if any("," in value for value in request.values) else _row_entries(request)
+    return () if "," in "".join(request.values) else _row_entries(request)
 
 
 def _study_entry(record: Record) -> str:
@@ -151,5 +177,4 @@ def _now() -> str:
 def carried_rows(books: Books, requests: Iterable[Request], *, retrieves: bool) -> dict[int, RowResult]:
     """The requests (by index) that need not be asked again, with their results."""
     carry = books.carried_row if retrieves else books.carried_find
-    results = ((index, carry(request)) for index, request in enumerate(requests))
-    return {index: result for index, result in results if result is not None}
+    return {index: result for index, request in enumerate(requests) if (result := carry(request)) is not None}

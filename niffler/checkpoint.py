@@ -6,13 +6,12 @@ import json
 import os
 import pickle
 from collections.abc import Iterable
-from dataclasses import astuple
 from pathlib import Path
 from typing import BinaryIO
 
 from niffler.errors import WrongInputError
 from niffler.files import cannot_write, flush_folder, write_atomically
-from niffler.ledger import Record, header_line, read_ledger, record_line
+from niffler.ledger import Record, header_line, read_ledger, record_lines
 
 
 class Checkpoint:
@@ -60,7 +59,7 @@ class Checkpoint:
         assert self._journal is not None, "begin() comes first"
         new = [entry for entry in entries if entry not in self.entries]
         added = list(records)
-        line: dict[str, object] = {"entries": new, "records": [astuple(record) for record in added]}
+        line: dict[str, object] = {"entries": new, "records": added}
         try:
             if self._output is not None:
                 line["output_size"] = self._output.stat().st_size
@@ -75,7 +74,7 @@ class Checkpoint:
     def save(self) -> None:
         """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
         try:
-            _append(self.ledger_path, "".join(map(record_line, self._unsaved)))
+            _append(self.ledger_path, record_lines(self._unsaved))
             self._unsaved = []
             write_atomically(self.path, pickle.dumps(list(self.entries)))
             if self._journal is not None:
@@ -104,7 +103,7 @@ class Checkpoint:
             return
         except OSError as error:
             raise WrongInputError(f"{self._journal_path}: cannot be read: {error.strerror}") from None
-        known = {(record.request, record.study_instance_uid, record.finished) for record in self.records}
+        added: list[Record] = []
         for line in content.split(b"\n")[:-1]:  # what follows the last line end is torn, or nothing
             try:
                 told = json.loads(line)
@@ -114,14 +113,17 @@ class Checkpoint:
             except (ValueError, TypeError, AttributeError):
                 break  # a power cut can leave blocks of zeros; what was flushed before them is whole
             self.entries.update(dict.fromkeys(entries))
-            # The journal is emptied last, so some of it may stand in the ledger already.
-            self._unsaved += [
-                record
-                for record in records
-                if (record.request, record.study_instance_uid, record.finished) not in known
-            ]
+            added += records
             self.recorded_output_size = size if isinstance(size, int) else self.recorded_output_size
-        self.records = self.records + self._unsaved
+        # The journal is emptied last, so some of it may stand in the ledger already.
+        requests = {record.request for record in added}
+        known = {_identity(record) for record in self.records if record.request in requests} if requests else set()
+        self._unsaved = [record for record in added if _identity(record) not in known]
+        self.records += self._unsaved
+
+
+def _identity(record: Record) -> tuple[str, str, str]:
+    return record.request, record.study_instance_uid, record.finished
 
 
 def _size(output: Path, checkpoint: Path) -> int:

@@ -3,13 +3,16 @@
 import contextlib
 import csv
 import io
+import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from niffler.errors import GaveUpError
+
+_ROWS_IN_A_CHUNK = 5000
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -32,23 +35,20 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 def csv_chunks(rows: Iterable[Sequence[object]]) -> Iterator[str]:
     """Rows as CSV text, valid whatever the values hold."""
-    plain, quoted = io.StringIO(), io.StringIO()
-    write_plain = csv.writer(plain, lineterminator="\n").writerow
-    # Python before 3.13 leaves a lone carriage return without quotes, and then cannot read the row again.
-    write_quoted = csv.writer(quoted, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
-    for row in rows:
-        if any("\r" in cell for cell in row if isinstance(cell, str)):
-            write_quoted(row)
-            plain.write(quoted.getvalue())
-            quoted.seek(0)
-            quoted.truncate()
-        else:
-            write_plain(row)
-        if plain.tell() > 1 << 20:
-            yield plain.getvalue()
-            plain.seek(0)
-            plain.truncate()
-    yield plain.getvalue()
+    remaining = iter(rows)
+    while some := list(itertools.islice(remaining, _ROWS_IN_A_CHUNK)):
+        text = _csv_text(some, csv.QUOTE_MINIMAL)
+        if "\r" in text:
+            # Python before 3.13 leaves a lone carriage return without quotes, and then cannot read the row again.
+            plain = ((row, _csv_text([row], csv.QUOTE_MINIMAL)) for row in some)
+            text = "".join(_csv_text([row], csv.QUOTE_ALL) if "\r" in line else line for row, line in plain)
+        yield text
+
+
+def _csv_text(rows: Iterable[Sequence[object]], quoting: Literal[0, 1]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n", quoting=quoting).writerows(rows)
+    return stream.getvalue()
 
 
 @contextlib.contextmanager

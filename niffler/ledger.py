@@ -1,9 +1,10 @@
 """What was verified, study by study and request by request: the file beside the checkpoint that says how much."""
 
 import csv
+import functools
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from niffler.errors import WrongInputError
@@ -11,11 +12,11 @@ from niffler.files import csv_chunks
 from niffler.vocabulary import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One study of one request as it was verified, or, without a UID, a request whose answer is complete.
 
-    ``studies`` is how many the request has in all. The record of a request stands after those of its studies.
+    ``studies`` is how many the request has in all. The record of a request stands after those of its studies; that of
+    its only study says it all. A tuple, as a list can have a million of them.
     """
 
     request: str
@@ -40,9 +41,16 @@ _HEADER = ("Request", "Studies", "PatientID", "StudyInstanceUID", "AccessionNumb
 
 def request_text(request: Request) -> str:
     """A request as one unambiguous text, equal for equal requests only."""
-    return "&".join(
-        f"{keyword}={quote(value, safe=' ')}" for keyword, value in zip(request.keywords, request.values, strict=True)
-    )
+    values = request.values
+    together = "".join(values)
+    if not (together.isascii() and together.isalnum()):  # quote() would leave those as they are, but takes its time
+        values = tuple([quote(value, safe=" ") for value in values])
+    return _form(request.keywords) % values
+
+
+@functools.cache
+def _form(keywords: tuple[str, ...]) -> str:
+    return "&".join(f"{keyword}=%s" for keyword in keywords)
 
 
 def header_line() -> str:
@@ -50,9 +58,9 @@ def header_line() -> str:
     return ",".join(_HEADER) + "\n"
 
 
-def record_line(record: Record) -> str:
-    """One record as a line of CSV."""
-    return "".join(csv_chunks([astuple(record)]))
+def record_lines(records: Iterable[Record]) -> str:
+    """Records as lines of CSV."""
+    return "".join(csv_chunks(records))
 
 
 def read_ledger(path: Path) -> list[Record]:
@@ -67,12 +75,16 @@ def read_ledger(path: Path) -> list[Record]:
 
 
 def _records(path: Path, lines: Iterable[list[str]]) -> Iterable[Record]:
+    last_request = last_finished = ""
     for number, cells in enumerate(lines, 1):
         if number == 1 and tuple(cells) == _HEADER:
             continue
         try:
             (request, studies, patient, uid, accession, expected, received, attempts, seconds, size, finished,
              detail) = cells  # fmt: skip
+            # Neighbours have much in common, and each text is kept once.
+            request = last_request = last_request if request == last_request else request
+            finished = last_finished = last_finished if finished == last_finished else finished
             yield Record(request, int(studies), patient, uid, accession, int(expected), int(received), int(attempts),
                          float(seconds), int(size), finished, detail)  # fmt: skip
         except ValueError:
@@ -83,4 +95,4 @@ def _unreadable(path: Path, why: str) -> WrongInputError:
     return WrongInputError(f"{path}: {why}; to start from scratch, move it away together with the pickle beside it")
 
 
-assert len(_HEADER) == len(fields(Record))
+assert len(_HEADER) == len(Record._fields)

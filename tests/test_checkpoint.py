@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from niffler.books import NOT_VERIFIED, Books, carried_rows
 from niffler.checkpoint import Checkpoint
 from niffler.errors import GaveUpError, WrongInputError
-from niffler.ledger import Record, header_line, read_ledger, record_line, request_text
+from niffler.ledger import Record, header_line, read_ledger, record_lines, request_text
 from niffler.vocabulary import Outcome, Request, RowResult, Study, StudyResult
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -459,7 +459,7 @@ _COUNTS = st.integers(0, 10**9)
 def test_records_come_back_from_ledger_and_journal_as_they_were(records: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "list_mod.csv"
-        ledger_of(base).write_text(header_line() + "".join(map(record_line, records)), newline="")
+        ledger_of(base).write_text(header_line() + record_lines(records), newline="")
         assert read_ledger(ledger_of(base)) == records
         ledger_of(base).unlink()
         checkpoint = begun(base)
@@ -575,6 +575,33 @@ def test_a_row_that_is_complete_is_carried_over_with_its_counts(run: Run) -> Non
     assert run.again().books.carried_row(PATIENT) == carried
     run.checkpoint.close()
     assert run.again().books.carried_row(PATIENT) == carried
+
+
+def test_a_row_of_one_study_is_one_line_of_the_ledger(run: Run) -> None:
+    alone = RowResult(Outcome.RETRIEVED, studies=1, expected=4, received=4, attempts=1)
+    run.books.study_complete(StudyResult(FIRST, Outcome.RETRIEVED, 4, 4, 1), seconds=1.0, size=1000)
+    run.books.enter_study(PATIENT, 1, FIRST)
+    run.books.enter_row(PATIENT, alone, [FIRST])
+    run.books.commit()
+    run.checkpoint.close()
+    assert len(read_ledger(ledger_of(run.base))) == 1
+    assert run.again().books.carried_row(PATIENT) == alone
+
+
+def test_a_row_of_one_study_has_a_line_of_its_own_where_there_is_more_to_say(run: Run) -> None:
+    run.complete(PATIENT, FIRST)  # the detail of the row is another than that of the study
+    run.checkpoint.close()
+    assert [record.study_instance_uid for record in read_ledger(ledger_of(run.base))] == ["1.2.1", ""]
+    carried = run.again().books.carried_row(PATIENT)
+    assert carried is not None
+    assert carried.detail == "as asked"
+
+
+def test_a_row_that_was_asked_again_is_complete_only_with_its_new_studies(run: Run) -> None:
+    """A first study was all; asked again, the row had two, and the run ended before the second."""
+    run.complete(PATIENT, FIRST)
+    run.complete(PATIENT, FIRST, of=2)
+    assert run.again().books.carried_row(PATIENT) is None
 
 
 def test_a_row_half_done_goes_on_at_its_next_study(run: Run) -> None:
@@ -716,8 +743,16 @@ def test_each_line_of_the_journal_is_json_that_a_person_can_read(run: Run) -> No
 def test_a_carriage_return_in_an_answer_leaves_the_ledger_readable(tmp_path: Path) -> None:
     record = Record("r", 1, "A\rB", "1.2", "", 1, 1, 1, 0.1, 1, "2020")
     path = tmp_path / "ledger.csv"
-    path.write_text(header_line() + record_line(record), newline="")
+    path.write_text(header_line() + record_lines([record]), newline="")
     assert read_ledger(path) == [record]
+
+
+def test_among_many_records_those_with_a_carriage_return_alone_are_quoted(tmp_path: Path) -> None:
+    records = [record(number, request=f"A{number % 3}B\r" if number == 7 else "r") for number in range(20)]
+    path = tmp_path / "ledger.csv"
+    path.write_text(header_line() + record_lines(records), newline="")
+    assert read_ledger(path) == records
+    assert path.read_bytes().count(b'"') == 2 * len(records[0])
 
 
 def test_the_length_of_an_output_survives_an_orderly_end(tmp_path: Path) -> None:
