@@ -34,6 +34,7 @@ from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
 from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError
 from niffler.inquiries import Inquiries, Ticket
+from niffler.lasting import made_to_last
 from niffler.log import start_log
 from niffler.lookup import LookupRules, plan
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
@@ -186,6 +187,7 @@ class Extraction:
                 raise
             return self.finish(None)
 
+    @made_to_last()
     def read_list(self) -> None:
         """CSV → requests; the modified CSV shows each row as it will be queried."""
         settings = self.settings
@@ -238,6 +240,7 @@ class Extraction:
         if self.receives_here and not is_shared and (parts := remove_parts(settings.storage_folder)):
             logging.info("%s: removed %d .part files of a dead receiver", settings.storage_folder, parts)
 
+    @made_to_last()
     def take_up_checkpoint(self) -> None:
         """What earlier runs completed is carried over; what is left becomes the agenda."""
         settings, requests = self.settings, self.worklist.requests
