@@ -202,7 +202,8 @@ class Association:
         return self.abort(2, 2) if kind <= A_ABORT else self.abort(2, 1)
 
     def _receive_header(self, silence: float | None) -> tuple[int, int]:
-        self._connection.settimeout(silence)
+        if self._connection.gettimeout() != silence:  # to set it takes a call of the system, for each PDU
+            self._connection.settimeout(silence)
         kind, length = struct.unpack(">BxI", self._read(6))
         if kind in (A_ABORT, A_ASSOCIATE_RJ) and length == 4:
             detail = self._read(4)

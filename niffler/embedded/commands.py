@@ -1,5 +1,6 @@
 """DIMSE command sets (PS3.7 Annex E): bytes, and how the tools print them."""
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -53,10 +54,8 @@ def decode(encoded: bytes, *, implicit_vr: bool, little_endian: bool) -> Dataset
 
 def encode_command(command: Dataset) -> bytes:
     """A command set with its group length in front, always Implicit VR Little Endian (PS3.7 6.3.1)."""
-    command.CommandGroupLength = 0
-    length = len(encode(command, implicit_vr=True, little_endian=True)) - 12
-    command.CommandGroupLength = length
-    return encode(command, implicit_vr=True, little_endian=True)
+    elements = encode(command, implicit_vr=True, little_endian=True)
+    return struct.pack("<HHLL", 0x0000, 0x0000, 4, len(elements)) + elements
 
 
 def describe(command: Dataset, context: Context) -> str:

@@ -82,8 +82,9 @@ class FilePath:
 
         Raises ValueError where its header gives none.
         """
-        last = max((piece.tag for piece in self.pieces if isinstance(piece, _Attribute)), default=Tag(0))
-        header = read_partial(instance, stop_when=lambda tag, _vr, _length: tag > last)
+        wanted = [piece.tag for piece in self.pieces if isinstance(piece, _Attribute)]
+        last = max(wanted, default=Tag(0))
+        header = read_partial(instance, stop_when=lambda tag, _vr, _length: tag > last, specific_tags=[*wanted])
         # Literals may hold separators, values may not; so both are joined first and taken apart at the literals'.
         text = "".join(piece if isinstance(piece, str) else _as_name(piece.text(header)) for piece in self.pieces)
         names = [_as_name(name) for name in text.split("/") if name]

@@ -1,6 +1,7 @@
 """The lines that the tools print on standard output, at level INFO."""
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -32,6 +33,7 @@ def printable(received: object) -> str:
     return _CONTROL_CHARACTER.sub(lambda found: f"\\x{ord(found.group()):02x}", str(received))
 
 
+@functools.lru_cache(maxsize=1000)
 def named_uid(uid: str) -> str:
     """A UID with its name in PS3.6 Annex A, ``?`` where it has none."""
     name = UID(uid).name

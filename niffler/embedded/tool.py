@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 import pynetdicom
+from pydicom import config
 
 from niffler.embedded.errors import ToolError, UsageError
 from niffler.embedded.options import COMMON_OPTIONS, Option, Words, help_text, parse
@@ -24,6 +25,7 @@ def run(
     # Doubtful values are the PACS's affair: they are passed on as they came, without remarks between the lines.
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    config.settings.reading_validation_mode = config.settings.writing_validation_mode = config.IGNORE
     known = (*COMMON_OPTIONS, *options)
     try:
         words = parse(arguments, known)
