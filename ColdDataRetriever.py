@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,20 +33,24 @@ from niffler.books import Books, carried_rows
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
-from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError
+from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError, WrongInputError
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.log import start_log
+from niffler.looks import report
 from niffler.lookup import LookupRules, plan
+from niffler.manifest import Head, Run, file_sha256, manifest_json, read_head
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
-from niffler.night import Window, in_local_time
+from niffler.night import Window, in_iso_time, in_local_time
 from niffler.progress import Progress, in_bytes, in_hours
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import read_settings
+from niffler.settings_told import settings_told
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 from niffler.verdict import awaits_more, judge
+from niffler.versions import versions
 from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
 
@@ -104,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def look(settings: Settings) -> int:
     """Look at an extraction without being one; returns the exit code."""
     match settings.task:
+        case Task.REPORT:
+            return report.run(settings)
         case _:
             raise AssertionError(settings.task)
 
@@ -147,6 +154,8 @@ class Extraction:
         self.settling: dict[str, _Settling] = {}
         self.begun_at: dict[str, float] = {}
         self.remarks: list[str] = []
+        self.aside = ThreadPoolExecutor(1, "report")
+        self.page: Future[None] | None = None
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: list[tuple[str, str]] = []
@@ -224,7 +233,8 @@ class Extraction:
             retrieve_seconds=system.retrieve_timeout_seconds,
             extra_options=system.dcm4che_options,
         )
-        logging.info("DCM4CHE: %s", self.tools.check())
+        self.tools_version = self.tools.check()
+        logging.info("DCM4CHE: %s", self.tools_version)
         slots.remove_private_folders()
         leftovers = slots.leftover_tools(str(system.query_aet), str(system.src_aet))
         for tool in leftovers:
@@ -272,7 +282,25 @@ class Extraction:
         self.queries, self.moves = (
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
+        self.head = self.begin_head()
         self.progress = Progress(len(self.worklist.table), done + len(self.worklist.faults))
+
+    def begin_head(self) -> Head:
+        """What the report and the manifest say besides rows and studies; earlier runs of the same list come first."""
+        path = manifest_json(self.modified)
+        try:
+            earlier = read_head(path) if self.checkpoint.continues else None
+        except WrongInputError as fault:
+            logging.warning(str(fault))
+            earlier = None
+        csv_file = self.settings.csv_file
+        return Head(
+            str(csv_file),
+            file_sha256(csv_file),
+            settings_told(self.settings),
+            versions() | {"DCM4CHE": self.tools_version},
+            (*(earlier.runs if earlier else ()), Run(in_iso_time(datetime.now()))),
+        )
 
     def warning_of_storage(self) -> str:
         """Whether the images of what is complete seem to be gone; empty where all is well."""
@@ -391,7 +419,7 @@ class Extraction:
         jobs = schedule.Scheduler()
         jobs.every(5).minutes.do(self.checkpoint.save)
         jobs.every(10).minutes.do(self.say_progress)
-        jobs.every(10).minutes.do(self.write_outcomes)
+        jobs.every(10).minutes.do(self.write_outcomes_and_report)
         return jobs
 
     def is_done(self) -> bool:
@@ -774,14 +802,18 @@ class Extraction:
 
     def say_progress(self) -> None:
         """The progress line of the log."""
-        left = self.progress.seconds_left(self.working_seconds)
-        end = ""
-        if left is not None:
-            now = datetime.now()
-            end = in_local_time(
-                self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(0, left)
-            )
+        end = self.estimated_end()
         logging.info(self.progress.line(self.on_disk.instances, self.on_disk.size, self.working_seconds, end))
+
+    def estimated_end(self) -> str:
+        """When the rest will be done at the rate so far; empty before there is one."""
+        left = self.progress.seconds_left(self.working_seconds)
+        if left is None:
+            return ""
+        now = datetime.now()
+        return in_local_time(
+            self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(0, left)
+        )
 
     def write_outcomes(self) -> None:
         """Write the outcome files as things stand."""
@@ -790,6 +822,26 @@ class Extraction:
             results[request] = outcomes.begun(studies)
         outcomes.write_outcomes(self.modified, self.worklist, results)
         outcomes.write_unrequested(self.modified, self.unrequested)
+
+    def write_outcomes_and_report(self) -> None:
+        """Write the outcome files, then the report of them: drawing takes a while, so it is done aside."""
+        self.checkpoint.save()  # the report reads the ledger, too
+        self.write_outcomes()
+        if self.page is None or self.page.done():
+            self.page = self.aside.submit(self.write_report, self.head, self.estimated_end())
+
+    def write_report(self, head: Head, estimated_end: str = "") -> None:
+        """Write the report from the files; that it cannot be written ends no run."""
+        try:
+            figures = report.figures_of(self.settings, self.worklist.lines)
+            is_running = head.runs[-1].ended is None
+            report.write_page(
+                self.settings, head, figures, as_of=datetime.now(), is_running=is_running, estimated_end=estimated_end
+            )
+        except NifflerError as failure:
+            logging.warning("the report was not written: %s", failure)
+        except Exception as bug:  # its text may quote a patient's values
+            logging.warning("the report was not written: an error in Niffler itself (%s)", type(bug).__name__)
 
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
@@ -821,6 +873,13 @@ class Extraction:
             title = "[EXTRACTION STOPPED]"
             logging.error("%s %s: %s", title, datetime.now(), reason)
             summary.append(str(reason))
+        exit_code = outcomes.exit_code(counts) if reason is None else reason.exit_code
+        self.aside.shutdown()
+        ended = replace(
+            self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
+        )
+        self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
+        self.write_report(self.head)
         if self.settings.wants_email and not isinstance(reason, StoppedError):
             problem = mail.send_report(
                 self.system.smtp_host, self.system.smtp_port, self.settings.your_email,
@@ -828,7 +887,7 @@ class Extraction:
             )  # fmt: skip
             if problem:
                 logging.warning("the email was not sent: %s", problem)
-        return outcomes.exit_code(counts) if reason is None else reason.exit_code
+        return exit_code
 
     def summary(self, counts: dict[Outcome, int]) -> list[str]:
         """What the log and the email say at the end; no patient data."""
@@ -846,6 +905,7 @@ class Extraction:
                 f"paths: {outcomes.unrequested_csv(self.modified)}"
             )
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
+        lines.append(f"at a glance: {report.report_html(self.modified)}")
         if set(counts) - {Outcome.RETRIEVED, Outcome.FOUND}:
             lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
         if set(counts) - {Outcome.INVALID} == {Outcome.NOT_FOUND}:

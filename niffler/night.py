@@ -31,6 +31,17 @@ class Window:
         """When the clock next shows the end hour."""
         return _next(self.end_hour, now)
 
+    def between(self, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+        """When it was open from one moment to another, each time from its opening to its closing."""
+        if self.start_hour == self.end_hour:
+            return [(begin, end)]
+        nights = []
+        opening = begin if self.is_open(begin) else self.next_opening(begin)
+        while opening < end:
+            nights.append((opening, min(self.next_closing(opening), end)))
+            opening = self.next_opening(opening)
+        return nights
+
     def after_work(self, now: datetime, seconds: float) -> datetime:
         """When so many seconds of work will be done, if only open windows are worked in."""
         if self.start_hour == self.end_hour:
@@ -48,6 +59,11 @@ class Window:
 def in_local_time(moment: datetime) -> str:
     """A moment as the log says it: date, time, and the zone, which in a container is often not the hospital's."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"
+
+
+def in_iso_time(moment: datetime) -> str:
+    """A moment for a machine to read: ISO 8601 to the second, with the distance to UTC."""
+    return moment.astimezone().isoformat(timespec="seconds")
 
 
 def _next(hour: int, now: datetime) -> datetime:

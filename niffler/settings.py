@@ -36,6 +36,10 @@ class Task(Enum):
     REPORT = "Report"
 
 
+READS_STATE_ONLY = frozenset({Task.STATUS, Task.REPORT})
+"""Tasks for which the files beside the list are enough: no folder has to be writable, nothing is asked."""
+
+
 class InformationModel(StrEnum):
     """The Query/Retrieve information models of PS3.4 C.6."""
 
@@ -217,6 +221,9 @@ class ExtractionSettings(_Keys):
     )
     send_email: Flag = Field(True, description="send an email at the end and when a run gives up")
     your_email: Text = Field(PLACEHOLDER_EMAIL, description="to whom")
+    report_identifiers: Flag = Field(
+        False, description="name identifiers and details of rows on the report page, which otherwise has none"
+    )
     allow_wildcards: Flag = Field(False, description="send * ? and \\ in values, which are refused otherwise")
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, Never, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from niffler.errors import WrongInputError
-from niffler.settings import ExtractionSettings, LookOptions, Settings, SystemSettings
+from niffler.settings import READS_STATE_ONLY, ExtractionSettings, LookOptions, Settings, SystemSettings
 from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, warnings_of
 
 CONFIG = "config.json"
@@ -56,7 +56,7 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     extraction: ExtractionSettings | None = None
     if in_file is not None:  # else nobody knows what was meant
         extraction, wrong_keys = _validated(ExtractionSettings, given, where, str(config_file), faults)
-        if extraction is not None:
+        if extraction is not None and not READS_STATE_ONLY.intersection(look.tasks):
             faults += [
                 f"{where.get(key, config_file)}: {key} '{value}': {fault}"
                 for key, value, fault in faults_of(extraction, stylesheet)
@@ -64,7 +64,7 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
             ]
     system_file = _find(str(given.get("NifflerSystem", "system.json")), beside)
     system = _system(system_file, faults)
-    if system is not None and (fault := placeholder_of(system)):
+    if system is not None and not READS_STATE_ONLY.intersection(look.tasks) and (fault := placeholder_of(system)):
         faults.append(f"{system_file}: SrcAet '{system.src_aet}': {fault}")
     if faults or extraction is None or system is None:
         raise WrongInputError("\n".join(faults))

@@ -123,6 +123,11 @@ def read_worklist(
     return Worklist(table, lines, requests, request_of_row, faults, tuple(warnings))
 
 
+def lines_of_rows(csv_file: Path) -> Sequence[int]:
+    """The line of the file on which each row begins; raises WrongInputError where it cannot be used."""
+    return _read_table(csv_file)[2]
+
+
 def write_modified_csv(path: Path, worklist: Worklist, columns: Sequence[Column]) -> None:
     """Write the list as it will be queried: dates as YYYYMMDD, months as ranges, accessions shortened."""
     header = [str(name) for name in worklist.table.columns]

@@ -97,14 +97,15 @@ def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the
     with from_pacs(tmp_path) as (extraction, pacs):
         extraction.system = {"NightlyOnly": True, "StartHour": 5, "EndHour": 5}
         extraction.write_list("EMPI", [[study.patient_id] for study in studies])
-        while_working: list[tuple[list[str], list[str]]] = []
+        while_working: list[tuple[list[str], list[str], str]] = []
 
         def eleven_minutes_later() -> None:
             extraction.wait_until_it_says("line 3: retrieved")
             clock.set("2026-03-01 12:11:00")
             extraction.wait_until_it_says("2 of 4 rows")
-            wait_until(extraction.state(".outcomes.csv").exists)
-            while_working.append((extraction.checkpoint(), extraction.words()))
+            page = extraction.state(".report.html")
+            wait_until(page.exists)
+            while_working.append((extraction.checkpoint(), extraction.words(), page.read_text()))
 
         pacs.script(faults.call(eleven_minutes_later, "move").nth(3))
         finished = extraction.run(environment=clock.environment)
@@ -112,6 +113,9 @@ def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the
         assert SHUT not in finished.output
         progress = r"^INFO:root:2 of 4 rows \(50 %\), 4 images, .* rows an hour, .*(left|end)"
         assert re.search(progress, finished.output, re.MULTILINE), finished.output
-        [(entries, words)] = while_working
+        [(entries, words, page)] = while_working
         assert {study.patient_id for study in studies[:2]} <= set(entries)
         assert words == ["retrieved", "retrieved", "pending", "pending"]
+        assert re.search(r"<b>Running</b>.*as of 2026-03-01 12:11.*Estimated end", page, re.DOTALL)
+        assert 'data-outcome="pending" data-rows="2"' in page
+        assert "<b>Complete</b>" in extraction.state(".report.html").read_text()
