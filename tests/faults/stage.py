@@ -13,7 +13,7 @@ from tests.faults.promises import Evidence, Run, broken, holdings, verified_stud
 from tests.pacs.fault import Fault
 from tests.pacs.scripted import ScriptedPacs
 
-_PLACES = {"work", "studies", "clock", "tools", "other"}
+_PLACES = {"work", "studies", "clock", "tools", "other", "disk"}
 """What a scenario may have in its folder; the extraction itself writes into ``work`` alone."""
 _HOSTILE_PLACES = (Path("/tmp/niffler-hostile"),)
 
