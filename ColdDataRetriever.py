@@ -158,7 +158,8 @@ class Extraction:
         self.page: Future[None] | None = None
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
-        self.unrequested: list[tuple[str, str]] = []
+        self.unrequested: dict[str, str] = {}
+        self.to_note: dict[str, str] = {}
         self.has_served = False
         self.receiver_starts = 0
         self.resume_at = 0.0
@@ -257,6 +258,8 @@ class Extraction:
         columns: tuple[str, ...] = ()
         if self.retrieves:
             self.checkpoint = Checkpoint(self.modified)
+            if self.checkpoint.continues:
+                self.unrequested = outcomes.read_unrequested(self.modified)
         else:
             columns = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
             self.metadata = MetadataFile(settings.storage_folder, columns)
@@ -639,10 +642,12 @@ class Extraction:
             reason = "storescp wrote outside of StorageFolder; write {00100020,md5} in FilePath"
         elif self.on_disk.take(arrival):
             self.has_served = True
+            for unrequested in (self.unrequested, self.to_note):
+                unrequested.pop(arrival.path, None)
             if move := self.under_way.get(arrival.study_instance_uid):
                 self.under_way[arrival.study_instance_uid] = replace(move, got_on_at=time.monotonic())
             return
-        self.unrequested.append((arrival.path, arrival.problem or reason))
+        self.to_note[arrival.path] = arrival.problem or reason
         logging.warning("unrequested: an instance was received that counts for no row: %s", reason)
 
     def settle(self) -> None:
@@ -794,6 +799,10 @@ class Extraction:
             self.metadata.append(self.to_list)
             self.to_list.clear()
         self.books.commit()
+        if self.to_note:
+            outcomes.note_unrequested(self.modified, self.to_note)
+            self.unrequested |= self.to_note
+            self.to_note.clear()
         for line in self.to_say:
             logging.info(line)
         self.to_say.clear()
@@ -821,7 +830,8 @@ class Extraction:
         for request, studies in self.agenda.unfinished().items():
             results[request] = outcomes.begun(studies)
         outcomes.write_outcomes(self.modified, self.worklist, results)
-        outcomes.write_unrequested(self.modified, self.unrequested)
+        if self.retrieves:
+            outcomes.write_unrequested(self.modified, self.unrequested)
 
     def write_outcomes_and_report(self) -> None:
         """Write the outcome files, then the report of them: drawing takes a while, so it is done aside."""

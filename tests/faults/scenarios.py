@@ -137,6 +137,25 @@ def fail_every_move(stage: Stage) -> None:
     stage.check()
 
 
+def send_what_nobody_asked_for(stage: Stage) -> None:
+    studies = generate_studies(stage.folder / "studies", 5, instances=2, size=16)
+    stage.serve(studies)
+    stage.extraction.write_list("EMPI", [[study.patient_id] for study in studies[:4]])
+    stage.script(faults.send_other(studies[4].study_instance_uid).study(studies[0].study_instance_uid))
+
+    def kill(process: "subprocess.Popen[str]") -> None:
+        stage.extraction.wait_until_it_says("unrequested: ")
+        stage.extraction.wait_until_it_says(": retrieved, ", times=2)
+        process.kill()
+
+    assert stage.run(meanwhile=kill).exit_code == -signal.SIGKILL
+    stage.script()
+    finished = stage.run()
+    assert finished.exit_code == 0, finished.output
+    assert "unrequested: 1 instances that were not asked for" in finished.output
+    stage.check(is_finished=True)
+
+
 # Disk and folders
 
 
@@ -422,7 +441,7 @@ SCENARIOS = (
     Scenario("C-MOVE ends with each failure status", "P1 P4 P5", None, (_ANSWERS,)),
     Scenario("one instance fewer, everything twice, one twice for another", "P1", None, (_ANSWERS,)),
     Scenario("success with 0 images", "P1", None, (_ANSWERS,)),
-    Scenario("an instance of another study or patient", "P1 P3", None,
+    Scenario("an instance of another study or patient", "P1 P2 P3", send_what_nobody_asked_for,
              ("tests/test_retrieval.py::test_images_of_another_study_count_for_no_row",)),
     Scenario("the whole archive for a key that the PACS does not know", "P3", None, (_MATCHES,)),
     Scenario("C-FIND cut off with A700H", "P1 P4", None, (_MATCHES,)),

@@ -435,6 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     say(f"in {folder}")
     try:
