@@ -604,7 +604,8 @@ class Extraction:
             refused = RowResult(Outcome.REFUSED, attempts=1, detail=detail)
             self.finished([Finished(request, refused)], f"refused for {first.keyword}")
         elif not lookup.studies:
-            self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1))])
+            detail = "the PACS has no such study; are the values right, and of its kind of identifier?"
+            self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1, detail=detail))])
         elif self.retrieves:
             self.finished(self.agenda.begin_request(request, lookup, self.books.verified))
         else:

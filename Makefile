@@ -1,6 +1,7 @@
 # make demo   retrieves from a small PACS that it starts, and shows what came of it
 # make test   runs the tests
 # make check  ruff, mypy, import rules
+# make soak   breaks it at random in everything that it needs, for a long list, and checks what is promised
 # make bench  measures it beside the bare tools, which DCM4CHE_BIN names, or the embedded ones
 # make schemas  writes the JSON Schemas of the settings anew
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench schemas clean
+.PHONY: demo test check soak bench schemas clean
 
 demo: $(VENV)/run.done
 	$(BIN)/python -m demo.run
@@ -21,6 +22,9 @@ check: $(VENV)/dev.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_imports.py
+
+soak: $(VENV)/dev.done
+	$(BIN)/python -m tests.faults.soak
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.run

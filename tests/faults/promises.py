@@ -282,7 +282,7 @@ def _no_row_disappears(evidence: Evidence) -> Iterator[str]:
             yield f"row {number} is {row} in the list and {told} in the outcomes"
         if outcome["Outcome"] not in OUTCOMES:
             yield f"row {number} has the outcome {outcome['Outcome']!r}"
-        if outcome["Outcome"] not in ("retrieved", "found", "not-found") and not outcome["Detail"].strip():
+        if outcome["Outcome"] not in ("retrieved", "found") and not outcome["Detail"].strip():
             yield f"row {number} is {outcome['Outcome']} without a reason"
         unfinished += outcome["Outcome"] not in ("retrieved", "found")
     given_again = len(_rows(evidence.work / "list_mod.csv.unfinished.csv")[1:])

@@ -35,6 +35,8 @@ ROWS = 5000
 SHARE = 0.03
 _LONGEST_RUN_SECONDS = 3600.0
 _LONGEST_STANDSTILL_SECONDS = 180.0
+_LONGEST_DISTURBANCE_SECONDS = 2400.0
+"""Then nothing goes wrong any more, so that a slow machine comes to an end within the hour."""
 _AT_THE_START = 0.3
 """This share of the kills comes in the first seconds of a run."""
 
@@ -206,8 +208,9 @@ class Soak:
         self.chance.shuffle(names)
         due = deque(sorted((self.chance.uniform(0, 0.9 * rows), name) for name in names))
         cuts = max(1, round(5 * share))
+        end = time.monotonic() + _LONGEST_DISTURBANCE_SECONDS
         while True:
-            finished_run = self.run_once(known, due)
+            finished_run = self.run_once(known, due, end)
             if finished_run in (0, 1):
                 return
             if finished_run == 2:
@@ -221,14 +224,18 @@ class Soak:
         self,
         known: dict[str, tuple[int, Callable[["subprocess.Popen[str]"], bool]]],
         due: "deque[tuple[float, str]]",
+        end: float,
     ) -> int:
-        """One run, with what is due in it."""
+        """One run, with what is due in it until the end of all disturbance."""
 
         def meanwhile(process: "subprocess.Popen[str]") -> None:
             standstill, before = time.monotonic(), -1
             at_start = bool(due) and due[0][1] == "kill -9 of the script" and self.chance.random() < _AT_THE_START
             is_at_work = False
             while process.poll() is None:
+                if time.monotonic() > end:
+                    due.clear()
+                    self.stage.script()
                 requests = len(self.stage.pacs.requests())
                 if requests != before:
                     standstill, before = time.monotonic(), requests
