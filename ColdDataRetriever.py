@@ -37,7 +37,7 @@ from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedE
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.log import start_log
-from niffler.looks import report
+from niffler.looks import report, verify
 from niffler.lookup import LookupRules, plan
 from niffler.manifest import Head, Run, file_sha256, manifest_json, read_head
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
@@ -111,6 +111,8 @@ def look(settings: Settings) -> int:
     match settings.task:
         case Task.REPORT:
             return report.run(settings)
+        case Task.VERIFY:
+            return verify.run(settings)
         case _:
             raise AssertionError(settings.task)
 

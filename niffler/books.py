@@ -1,11 +1,11 @@
 """What is verified complete: what earlier runs entered, and what this run enters, into checkpoint and ledger."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from niffler.checkpoint import Checkpoint
-from niffler.ledger import Record, request_text
+from niffler.ledger import Record, request_of, request_text
 from niffler.vocabulary import Outcome, Request, RowResult, Study, StudyResult
 
 NOT_VERIFIED = "from an earlier checkpoint, not verified"
@@ -133,6 +133,52 @@ class Books:
         if self._new_entries or self._new_records:
             self._checkpoint.record(self._new_entries, self._new_records)
             self._new_entries, self._new_records = [], []
+
+    @property
+    def recorded(self) -> Sequence[Record]:
+        """The last record of every study that was verified."""
+        return [record for record in self._by_study.values() if self._has(_study_entry(record))]
+
+    @property
+    def earlier_entries(self) -> Sequence[str]:
+        """The entries that the ledger does not account for: an earlier Niffler's."""
+        known: set[str] = set()
+        for record in self._checkpoint.records:
+            known.update(_row_entries(request_of(record.request)))
+            if record.study_instance_uid:
+                known.add(_study_entry(record))
+        return [entry for entry in self._checkpoint.entries if entry.replace(", ", ",", 1) not in known]
+
+    def knows(self, request: Request) -> bool:
+        """Whether the ledger has anything of a request."""
+        return request_text(request) in self._by_request
+
+    def withdraw(self, studies: Collection[str], entries: Collection[str]) -> None:
+        """Take out studies that are not complete after all, each row that has one, and an earlier Niffler's entries.
+
+        The books are as they were; open them anew.
+        """
+        gone = [record for record in self._checkpoint.records if record.study_instance_uid in studies]
+        rows = {record.request for record in gone}
+        leaving = {*entries, *map(_study_entry, gone), *(record.patient_id for record in gone)}
+        for text in rows:
+            leaving.update(_row_entries(request_of(text)))
+        leaving |= {entry.replace(",", ", ", 1) for entry in leaving}
+        self._checkpoint.withdraw(
+            leaving,
+            lambda record: (
+                record.study_instance_uid in studies or (not record.study_instance_uid and record.request in rows)
+            ),
+        )
+
+    def restore(self) -> None:
+        """Enter everything that the ledger has, where the pickle is lost; it has to be verified before it counts."""
+        records, entries = self._checkpoint.records, self._checkpoint.entries
+        entries.update(dict.fromkeys(_study_entry(record) for record in records if record.study_instance_uid))
+        for text in {record.request for record in records}:
+            request = request_of(text)
+            if self.carried_row(request) is not None:
+                entries.update(dict.fromkeys(_row_entries(request)))
 
     def _has(self, entry: str) -> bool:
         entries = self._checkpoint.entries

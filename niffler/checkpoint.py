@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +21,11 @@ class Checkpoint:
     ``<base>.pickle.journal``, flushed to disk. ``<base>.studies.csv`` is the ledger.
     """
 
-    def __init__(self, base: Path, *, output: Path | None = None) -> None:
-        """Open the checkpoint of a list; ``output`` is a file whose length is recorded with each entry."""
+    def __init__(self, base: Path, *, output: Path | None = None, rebuilds: bool = False) -> None:
+        """Open the checkpoint of a list; ``output`` is a file whose length is recorded with each entry.
+
+        ``rebuilds`` says that a ledger without its pickle is wanted: it has to be verified before it counts.
+        """
         self.path = base.with_name(f"{base.name}.pickle")
         self.ledger_path = base.with_name(f"{base.name}.studies.csv")
         self._journal_path = base.with_name(f"{base.name}.pickle.journal")
@@ -32,8 +35,8 @@ class Checkpoint:
         self.records: list[Record] = []
         self.recorded_output_size: int | None = None
         self.continues = self.path.exists()
-        if self.continues:
-            self.entries = dict.fromkeys(_read_pickle(self.path))
+        if self.continues or rebuilds:
+            self.entries = dict.fromkeys(_read_pickle(self.path)) if self.continues else {}
             _cut_torn_line(self.ledger_path)
             self.records = read_ledger(self.ledger_path)
             self._merge_journal()
@@ -87,6 +90,27 @@ class Checkpoint:
             flush_folder(self.path.parent)
         except OSError as error:
             raise cannot_write(self.path, error) from None
+
+    def withdraw(self, entries: Collection[str], is_withdrawn: Callable[[Record], bool]) -> None:
+        """Take out what is not complete after all, for good; call it before ``begin``.
+
+        The journal goes first, as it would bring back what leaves. Then the pickle is written, which alone makes
+        anything complete, and the ledger last.
+        """
+        try:
+            _append(self.ledger_path, record_lines(self._unsaved))
+            self._unsaved = []
+            if self.continues:
+                write_atomically(self.path, pickle.dumps(list(self.entries)))
+            self._journal_path.unlink(missing_ok=True)
+            flush_folder(self.path.parent)
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        self.entries = {entry: None for entry in self.entries if entry not in entries}
+        self.records = [record for record in self.records if not is_withdrawn(record)]
+        write_atomically(self.path, pickle.dumps(list(self.entries)))
+        write_atomically(self.ledger_path, header_line() + record_lines(self.records))
+        self.continues = True
 
     def close(self) -> None:
         """The orderly end: the pickle holds everything, and the journal goes."""

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from niffler.errors import WrongInputError
 from niffler.files import csv_chunks
@@ -51,6 +51,12 @@ def request_text(request: Request) -> str:
 @functools.cache
 def _form(keywords: tuple[str, ...]) -> str:
     return "&".join(f"{keyword}=%s" for keyword in keywords)
+
+
+def request_of(text: str) -> Request:
+    """The request that a text stands for."""
+    pairs = [pair.partition("=") for pair in text.split("&")]
+    return Request(tuple(keyword for keyword, _, _ in pairs), tuple(unquote(value) for _, _, value in pairs))
 
 
 def header_line() -> str:

@@ -10,7 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("ColdDataRetriever", "TestConnection")
 BESIDE = ("demo", "tests", "benchmarks")
-STARTING_MODULES = ("subprocess", "multiprocessing", "pty")
+STARTING_MODULES = (
+    "subprocess",
+    "multiprocessing",
+    "concurrent.futures.process",
+    "concurrent.futures.ProcessPoolExecutor",
+    "pty",
+)
 STARTING_FUNCTIONS = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 
 
@@ -78,8 +84,10 @@ def test_scripts_rooms_and_embedded_tools_are_looked_at() -> None:
     assert set(importing(SCRIPTS, ROOMS)) == set(SCRIPTS)
 
 
-def test_dcm4che_alone_imports_subprocess_and_nothing_imports_its_like() -> None:
+def test_dcm4che_alone_starts_tools_and_the_inventory_alone_reads_with_several_processes() -> None:
     starting = importing(FILES, STARTING_MODULES)
+    pool = starting.pop("niffler.inventory")  # several processes of its own that read files
+    assert all(is_within(name, ["multiprocessing", "concurrent.futures"]) for name in pool)
     assert starting == {"niffler.dcm4che": {"subprocess"}}
 
 
