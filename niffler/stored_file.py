@@ -65,6 +65,8 @@ def _read_stored_file(path: str, tags: Sequence[BaseTag]) -> StoredFile:
         values = tuple(_values_of(header, tag) for tag in tags)
         return StoredFile(path, study, patient, instance, accession, values, size)
     except OSError as error:
+        if error.errno is None:  # pydicom's own, about the content
+            return StoredFile(path, problem=str(CutOffError()))
         return StoredFile(path, problem=error.strerror or str(error), is_refused=True)
     except CutOffError as error:
         return StoredFile(path, problem=str(error))

@@ -353,4 +353,4 @@ def test_a_file_that_is_cut_off_anywhere_is_seen_without_its_pixel_data_being_re
     for length in lengths:
         path.write_bytes(content[:length])
         [file] = read_stored_files([str(path)], [])
-        assert file.problem, f"cut to {length} of {len(content)} bytes"
+        assert file.problem and not file.is_refused, f"cut to {length} of {len(content)} bytes"
