@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,24 +35,37 @@ from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
 from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError, WrongInputError
+from niffler.headway import Headway
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
-from niffler.log import start_log
-from niffler.looks import report, verify
+from niffler.log import RecentProblems, start_log
+from niffler.looks import report, status, verify
 from niffler.lookup import LookupRules, plan
 from niffler.manifest import Head, Run, file_sha256, manifest_json, read_head
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_iso_time, in_local_time
-from niffler.progress import Progress, in_bytes, in_hours
+from niffler.progress import Bar, activity_in_words, in_bytes, in_hours, progress_line
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
+from niffler.run_state import Activity, Amount, Problem, RunState, StateFile, state_json, this_process
 from niffler.settings import InformationModel, Mode, Settings, Task
-from niffler.settings_files import read_settings
+from niffler.settings_files import list_to_watch, read_settings
 from niffler.settings_told import settings_told
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 from niffler.verdict import awaits_more, judge
 from niffler.versions import versions
-from niffler.vocabulary import PENDING, Lookup, Match, Outcome, QueryAnswer, Response, RowResult, Study, StudyResult
+from niffler.vocabulary import (
+    ANSWERED,
+    PENDING,
+    Lookup,
+    Match,
+    Outcome,
+    QueryAnswer,
+    Response,
+    RowResult,
+    Study,
+    StudyResult,
+)
 from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
 
 FIRST_QUERIES = 10
@@ -70,13 +84,18 @@ RECEIVER_STARTS = 4
 PASS_PAUSE_SECONDS = 2.0
 """Before what failed is tried again: some troubles of a PACS heal by themselves."""
 DESTINATION_UNKNOWN = 0xA801
+PROBLEMS_KEPT = 10
+"""So many of the last problems are told by --Status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one extraction; returns the exit code that the README explains."""
     try:
         script = Path(__file__).resolve()
-        settings = read_settings(sys.argv[1:] if arguments is None else arguments, beside=script.parent)
+        words = sys.argv[1:] if arguments is None else arguments
+        if watched := list_to_watch(words, beside=script.parent):
+            return status.show(watched.csv_file, is_redrawn=watched.is_redrawn)
+        settings = read_settings(words, beside=script.parent)
         if settings.task is not Task.EXTRACT:
             return look(settings)
         start_log(Path(f"niffler{settings.system.niffler_id}.log"))
@@ -169,6 +188,12 @@ class Extraction:
         self.is_open = True
         self.shut_at = 0.0
         self.started = time.monotonic()
+        self.started_at = datetime.now().astimezone()
+        self.problems = RecentProblems(PROBLEMS_KEPT)
+        self.state_file = StateFile(state_json(modified_csv(settings.csv_file)))
+        self.headway = Headway(0, {})
+        self.bar: Bar | None = None
+        self.studies_before = 0
         self.working_seconds = 0.0
         self.is_stopping = False
         self.reason: NifflerError | None = None
@@ -179,7 +204,7 @@ class Extraction:
         """Prepare, work until every row has its outcome, report; returns the exit code."""
         for warning in self.settings.warnings:
             logging.warning(warning)
-        with tempfile.TemporaryDirectory(prefix=slots.PRIVATE_FOLDER) as folder, self.signals():
+        with tempfile.TemporaryDirectory(prefix=slots.PRIVATE_FOLDER) as folder, self.signals(), self.telling():
             self.read_list()
             self.check_machine(Path(folder))
             self.take_up_checkpoint()
@@ -272,9 +297,13 @@ class Extraction:
         carried = carried_rows(self.books, requests, retrieves=self.retrieves) if self.checkpoint.entries else {}
         for index, result in carried.items():
             self.results[index] = result
-        done = sum(len(self.rows_of(index)) for index in carried)
-        if done:
-            logging.info("%s: %d rows are complete already", self.checkpoint.path, done)
+        done = Counter({Outcome.INVALID: len(self.worklist.faults)})
+        for index, result in carried.items():
+            done[result.outcome] += len(self.rows_of(index))
+        if carried:
+            logging.info(
+                "%s: %d rows are complete already", self.checkpoint.path, done.total() - len(self.worklist.faults)
+            )
         if self.receives_here and (warning := self.warning_of_storage()):
             self.remarks.append(warning)
             logging.warning(warning)
@@ -288,7 +317,9 @@ class Extraction:
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
         self.head = self.begin_head()
-        self.progress = Progress(len(self.worklist.table), done + len(self.worklist.faults))
+        self.headway = Headway(len(self.worklist.table), done)
+        self.bar = Bar(self.headway.total, self.headway.done_before)
+        self.studies_before = self.books.verified_studies
 
     def begin_head(self) -> Head:
         """What the report and the manifest say besides rows and studies; earlier runs of the same list come first."""
@@ -415,6 +446,7 @@ class Extraction:
                     jobs = self.planned_jobs()
                 jobs.run_pending()
                 self.hand_out()
+                self.tell()
                 self.take_in(self.connections.next_events(self.longest_wait()))
         finally:
             self.end_associations()
@@ -539,6 +571,7 @@ class Extraction:
             association.stop_after_current()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
         while self.connections.are_busy or self.settling:
+            self.tell()
             self.take_in(self.connections.next_events(self.longest_wait()))
             if time.monotonic() > deadline:
                 for association in self.connections.all:
@@ -784,8 +817,12 @@ class Extraction:
             if one.result.outcome is Outcome.RETRIEVED:
                 self.books.enter_row(request, one.result, [study.study for study in one.studies])
             rows = self.rows_of(one.request)
-            self.progress.rows_done(len(rows))
-            self.to_say += [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
+            self.headway.rows_done(len(rows), one.result.outcome)
+            lines = [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
+            self.to_say += lines
+            if one.result.outcome not in ANSWERED:
+                for line in lines[-PROBLEMS_KEPT:]:
+                    self.problems.note(line)
             if self.endings.ended(bad_ending):
                 self.stop(
                     GaveUpError(
@@ -810,22 +847,127 @@ class Extraction:
             logging.info(line)
         self.to_say.clear()
 
-    # The end
+    # What is being done
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """The state file says that the run has begun, and why where it cannot go on."""
+        self.tell()
+        try:
+            yield
+        except NifflerError as failure:
+            self.tell_end(failure, failure.exit_code)
+            raise
+
+    def activity(self) -> Activity:
+        """What is being done at this moment."""
+        if self.is_stopping:
+            return Activity.STOPPING
+        if self.bar is None:
+            return Activity.PREPARING
+        if not self.is_open and not self.connections.are_busy:
+            return Activity.WAITING_FOR_WINDOW
+        if self.patience.is_tried_by_silence:
+            return Activity.WAITING_FOR_PACS
+        if self.patience.is_tried_by_shortage and not self.connections.are_busy:
+            return Activity.PAUSING
+        is_moving = self.settling or self.agenda.studies_waiting or any(one.is_busy for one in self.connections.movers)
+        return Activity.RETRIEVING if is_moving else Activity.LOOKING_UP
+
+    def lines_under_way(self) -> list[int]:
+        """The lines of the list that the PACS is asked about at this moment; of rows that ask the same, the first."""
+        movers = [association.at for association in self.connections.movers]
+        finders = [association.at for association in self.connections.finders]
+        requests = {request for study in movers if study for request in self.agenda.wanting(study)[:1]}
+        requests = requests or {request for ticket in finders if ticket for request in ticket.requests[:1]}
+        return [self.worklist.lines[self.rows_of(request)[0]] for request in requests]
+
+    def tell(self) -> None:
+        """Say what is being done, in the state file and beside the progress bar; that costs next to nothing."""
+        is_due = self.state_file.is_due(self.activity())
+        if is_due or (self.bar is not None and self.bar.is_due):
+            state = self.present_state()
+            if self.bar is not None:
+                self.bar.show(state)
+            if is_due:
+                self.write_state(state)
+
+    def tell_end(self, reason: NifflerError | None, exit_code: int, counts: dict[Outcome, int] | None = None) -> None:
+        """Say that the run has ended, and why if it is not complete."""
+        match reason:
+            case None:
+                activity = Activity.COMPLETE
+            case StoppedError():
+                activity = Activity.STOPPED
+            case GaveUpError():
+                activity = Activity.GAVE_UP
+            case _:
+                activity = Activity.NOT_STARTED
+        self.state_file.is_due(activity)
+        state = self.state(activity, activity_in_words(activity, reason=str(reason)))
+        state = replace(state, counts=counts or state.counts, exit_code=exit_code)
+        if self.bar is not None:
+            self.bar.show(state)
+            self.bar.close()
+        self.write_state(state)
+
+    def present_state(self) -> RunState:
+        """How far the run is and what it is doing."""
+        activity = self.activity()
+        at = self.state_file.since
+        lines: list[int] = []
+        if activity is Activity.WAITING_FOR_WINDOW:
+            at = self.window.next_opening(datetime.now())
+        elif activity in (Activity.LOOKING_UP, Activity.RETRIEVING, Activity.STOPPING):
+            lines = self.lines_under_way()
+        return self.state(activity, activity_in_words(activity, lines=lines, at=at))
+
+    def write_state(self, state: RunState) -> None:
+        """Write the state file."""
+        if problem := self.state_file.write(state):
+            logging.warning(problem)
+
+    def state(self, activity: Activity, words: str) -> RunState:
+        """How far the run is."""
+        now, seconds, size = datetime.now(), self.working_seconds, self.on_disk.size
+        self.headway.sample(seconds, size)
+        end = self.estimated_end()
+        begun = RunState(
+            process=this_process(),
+            mode=self.settings.mode,
+            started=self.started_at,
+            written=now.astimezone(),
+            activity=activity,
+            since=self.state_file.since,
+            words=words,
+            problems=tuple(Problem(*noted) for noted in self.problems.noted),
+        )
+        if self.bar is None:
+            return begun
+        return replace(
+            begun,
+            counts=self.headway.counts,
+            done_before=self.headway.done_before,
+            received=Amount(self.books.verified_studies - self.studies_before, self.on_disk.instances, size),
+            verified=Amount(self.books.verified_studies, self.books.verified_images, self.books.verified_size),
+            average=self.headway.average(seconds, size),
+            recent=self.headway.recent(seconds, size),
+            seconds_left=self.headway.seconds_left(seconds),
+            estimated_end=end.astimezone() if end else None,
+        )
 
     def say_progress(self) -> None:
         """The progress line of the log."""
-        end = self.estimated_end()
-        logging.info(self.progress.line(self.on_disk.instances, self.on_disk.size, self.working_seconds, end))
+        logging.info(progress_line(self.present_state()))
 
-    def estimated_end(self) -> str:
-        """When the rest will be done at the rate so far; empty before there is one."""
-        left = self.progress.seconds_left(self.working_seconds)
+    def estimated_end(self) -> datetime | None:
+        """When the rest will be done at the rate so far; None before there is one."""
+        now, left = datetime.now(), self.headway.seconds_left(self.working_seconds)
         if left is None:
-            return ""
-        now = datetime.now()
-        return in_local_time(
-            self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(0, left)
-        )
+            return None
+        return self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(seconds=left)
+
+    # The end
 
     def write_outcomes(self) -> None:
         """Write the outcome files as things stand."""
@@ -841,7 +983,8 @@ class Extraction:
         self.checkpoint.save()  # the report reads the ledger, too
         self.write_outcomes()
         if self.page is None or self.page.done():
-            self.page = self.aside.submit(self.write_report, self.head, self.estimated_end())
+            end = self.estimated_end()
+            self.page = self.aside.submit(self.write_report, self.head, in_local_time(end) if end else "")
 
     def write_report(self, head: Head, estimated_end: str = "") -> None:
         """Write the report from the files; that it cannot be written ends no run."""
@@ -858,7 +1001,6 @@ class Extraction:
 
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
-        self.progress.close()
         for save in (self.checkpoint.close, self.write_outcomes):
             try:
                 save()
@@ -873,6 +1015,8 @@ class Extraction:
                 "lack studies; ask its team, or ask by more attributes, with the pickle deleted"
             )
             logging.warning(self.remarks[-1])
+        exit_code = outcomes.exit_code(counts) if reason is None else reason.exit_code
+        self.tell_end(reason, exit_code, counts)
         summary = self.summary(counts)
         for line in summary:
             logging.info(line)

@@ -117,6 +117,10 @@ class Agenda:
         """The next studies to move."""
         return [self._studies.popleft() for _ in range(min(most, len(self._studies)))]
 
+    def wanting(self, study: Study) -> Sequence[int]:
+        """The requests that wait for a study."""
+        return self._waiting_for.get(study.study_instance_uid, ())
+
     def put_back(self, studies: Sequence[Study]) -> None:
         """Studies that nobody came to: they are the next again."""
         self._studies.extendleft(reversed(studies))

@@ -78,6 +78,8 @@ class Association(Generic[Item, Answer]):
         self._conversation: Conversation | None = None
         self._must_stop = False
         self.is_busy = False
+        self.at: Item | None = None
+        """The item that the PACS is at, as far as is known: the first that is not answered."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -114,6 +116,7 @@ class Association(Generic[Item, Answer]):
             except Exception as error:
                 self.kill()
                 self._conversation = None
+                self.at = None
                 self._events.put(Broke(self, error))
 
     def _carry_on(self, items: tuple[Item, ...]) -> None:
@@ -122,6 +125,7 @@ class Association(Generic[Item, Answer]):
             return
         unanswered = dict(enumerate(items, 1))
         self._conversation, told = self._converse(items)
+        self.at = items[0]
         if self._must_stop:  # asked between the two lines above
             self._conversation.stop_after_current()
         for response, answer in told:
@@ -133,8 +137,10 @@ class Association(Generic[Item, Answer]):
                 self._events.put(Heard(self, unanswered[number], counts))
             else:
                 self._events.put(Answered(unanswered.pop(number), answer))
+                self.at = next(iter(unanswered.values()), None)
         ending: Ending = self._conversation.ending
         self._conversation = None
+        self.at = None
         under_way = unanswered.get(ending.under_way) if ending.under_way is not None else None
         served = len(items) - len(unanswered)
         self._events.put(Ended(self, ending.trouble, served, tuple(unanswered.values()), under_way))

@@ -19,10 +19,17 @@ class Books:
         self._by_request: dict[str, tuple[Record, ...]] = {}
         self._rows: dict[str, Record] = {}
         self._by_study: dict[str, Record] = {}
+        self.verified_images = 0
+        self.verified_size = 0
         for record in checkpoint.records:
             self._note(record)
         self._new_entries: list[str] = []
         self._new_records: list[Record] = []
+
+    @property
+    def verified_studies(self) -> int:
+        """How many studies were verified."""
+        return len(self._by_study)
 
     @property
     def studies(self) -> Sequence[tuple[str, str]]:
@@ -66,10 +73,10 @@ class Books:
     def study_complete(self, result: StudyResult, seconds: float, size: int) -> None:
         """A study was verified; it is entered for every request that wants it."""
         study = result.study
-        self._by_study[study.study_instance_uid] = Record(
+        self._keep(Record(
             "", 0, study.patient_id, study.study_instance_uid, study.accession_number, result.expected, result.received,
             result.attempts, round(seconds, 1), size, _now(), result.detail,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def enter_study(self, request: Request, studies: int, study: Study) -> None:
         """Enter a verified study as one of so many of a request."""
@@ -113,7 +120,7 @@ class Books:
         if not uid:
             self._rows[record.request] = record
             return
-        self._by_study[uid] = record
+        self._keep(record)
         others = self._by_request.get(record.request, ())
         if others:  # the last ones are those of the row
             others = tuple(other for other in others if other.study_instance_uid != uid)
@@ -127,6 +134,12 @@ class Books:
         if row.study_instance_uid:
             return (row,)
         return self._by_request.get(row.request, ())[-row.studies :] if row.studies else ()
+
+    def _keep(self, record: Record) -> None:
+        before = self._by_study.get(record.study_instance_uid)
+        self.verified_images += record.received - (before.received if before else 0)
+        self.verified_size += record.size - (before.size if before else 0)
+        self._by_study[record.study_instance_uid] = record
 
     def commit(self) -> None:
         """Put on disk what was entered."""

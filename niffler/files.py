@@ -15,12 +15,12 @@ from niffler.errors import GaveUpError
 _ROWS_IN_A_CHUNK = 5000
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, flush: bool = True) -> None:
     """Replace a file by way of a temporary one in the same folder, flushed to disk before it is renamed.
 
-    Raises GaveUpError where it cannot be written.
+    Without ``flush`` a power cut may leave it empty. Raises GaveUpError where it cannot be written.
     """
-    with _replacing(path) as stream:
+    with _replacing(path, flush=flush) as stream:
         stream.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
@@ -52,14 +52,14 @@ def _csv_text(rows: Iterable[Sequence[object]], quoting: Literal[0, 1]) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def _replacing(path: Path, *, flush: bool = True) -> Iterator[IO[bytes]]:
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 yield stream
-                if not stream.closed:
+                if flush and not stream.closed:
                     stream.flush()
                     os.fsync(stream.fileno())
             # mkstemp makes files private; a list's state is as readable as the umask says, like any other file.
@@ -68,7 +68,8 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        flush_folder(path.parent)
+        if flush:
+            flush_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from None
 

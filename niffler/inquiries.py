@@ -27,6 +27,11 @@ class Ticket:
     inquiry: _UnderWay
     position: int
 
+    @property
+    def requests(self) -> Sequence[int]:
+        """The requests that it is asked for."""
+        return self.inquiry.group.requests
+
 
 class Inquiries:
     """Carries on many inquiries side by side, so that their queries share associations."""

@@ -4,6 +4,9 @@ import logging
 import logging.handlers
 import sys
 import warnings
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,6 +24,28 @@ class _StandardOutput(logging.Handler):
             sys.stdout.flush()
         except Exception:
             self.handleError(record)
+
+
+class RecentProblems(logging.Handler):
+    """The last warnings and errors, and whatever else is noted, each with its time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(logging.WARNING)
+        self._noted: deque[tuple[datetime, str]] = deque(maxlen=most)
+        logging.getLogger().addHandler(self)
+
+    @property
+    def noted(self) -> Sequence[tuple[datetime, str]]:
+        """What was noted, in its order."""
+        return tuple(self._noted)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a line of the log."""
+        self.note(record.getMessage())
+
+    def note(self, line: str) -> None:
+        """Note a line that is no warning."""
+        self._noted.append((datetime.now().astimezone(), line))
 
 
 def start_log(path: Path) -> None:

@@ -46,7 +46,13 @@ class Window:
         """When so many seconds of work will be done, if only open windows are worked in."""
         if self.start_hour == self.end_hour:
             return now + timedelta(seconds=seconds)
-        left = timedelta(seconds=seconds)
+        night = timedelta(hours=(self.end_hour - self.start_hour) % 24)
+        nights, left = divmod(timedelta(seconds=seconds), night)
+        if nights and not left:
+            nights, left = nights - 1, night
+        return self._after_a_night(now, left) + timedelta(days=nights)
+
+    def _after_a_night(self, now: datetime, left: timedelta) -> datetime:
         while True:
             begin = now if self.is_open(now) else self.next_opening(now)
             end = self.next_closing(begin)

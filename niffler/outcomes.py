@@ -127,4 +127,21 @@ def begun(studies: Sequence[StudyResult]) -> RowResult:
 
 def in_one_line(counts: dict[Outcome, int]) -> str:
     """The counts as the summary says them."""
-    return f"{sum(counts.values())} rows: " + ", ".join(f"{outcome.value} {rows}" for outcome, rows in counts.items())
+    return f"{sum(counts.values())} rows: {in_words(counts)}"
+
+
+def in_words(counts: Mapping[Outcome, int]) -> str:
+    """How many rows have which outcome."""
+    return ", ".join(f"{outcome.value} {rows}" for outcome, rows in counts.items())
+
+
+def read_counts(modified_csv: Path) -> dict[Outcome, int]:
+    """How many rows have which outcome according to the outcomes file; none where there is no such file."""
+    try:
+        with outcomes_csv(modified_csv).open(encoding="utf-8", newline="") as stream:
+            rows = csv.reader(stream)
+            place = next(rows).index(OUTCOME_COLUMNS[0], -len(OUTCOME_COLUMNS))
+            counted = Counter(row[place] for row in rows)
+    except (OSError, ValueError, LookupError, StopIteration, csv.Error):
+        return {}
+    return {outcome: counted[outcome] for outcome in Outcome if counted[outcome]}

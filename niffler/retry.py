@@ -87,6 +87,16 @@ class Patience:
         self._shortage = self._shortage or _Trouble(now)
         return self._shortage.next_pause()
 
+    @property
+    def is_tried_by_silence(self) -> bool:
+        """Whether the PACS does not answer at the moment."""
+        return self._silence is not None
+
+    @property
+    def is_tried_by_shortage(self) -> bool:
+        """Whether the PACS has said that it is short of resources, and has not served anything since."""
+        return self._shortage is not None
+
     def silent_seconds(self, now: float) -> float:
         """How long the PACS has not answered."""
         return now - self._silence.since if self._silence else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_pascal, to_snake
@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_pascal, to_snake
 from niffler.addresses import AE_FORM, PEER_FORM, RECEIVING_FORM, Peer, ReceivingAe, ae_title, peer, receiving_ae
 
 PLACEHOLDER_EMAIL = "test@test.test"
+WATCH: Final = "watch"
 TOOLS = ("storescp", "findscu", "movescu")
 _OFTEN_ASKED = ["PatientID", "AccessionNumber", "StudyInstanceUID", "StudyDate", "StudyMonth", "Modality"]
 
@@ -126,7 +127,18 @@ _FLAG_FORM = "|".join(
 )
 _FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": [0, 1]}, {"type": "string", "pattern": f"^({_FLAG_FORM})$"}]}
 
+
+def _flag_or_watch(value: object) -> object:
+    if str(value).strip().casefold() == WATCH:
+        return WATCH
+    try:
+        return _flag(value)
+    except ValueError:
+        raise ValueError(f"write true, false or {WATCH}") from None
+
+
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema(_FLAG_SCHEMA)]
+FlagOrWatch = Annotated[bool | Literal["watch"], BeforeValidator(_flag_or_watch)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
@@ -247,7 +259,9 @@ class LookOptions(_Keys):
 
     verify: Flag = Field(False, description="compare the images on disk with what was retrieved; asks no PACS")
     dry_run: Flag = Field(False, description="check everything and say what a run would retrieve; moves nothing")
-    status: Flag = Field(False, description="say how far the extraction of the list is, while it runs or afterwards")
+    status: FlagOrWatch = Field(
+        False, description="say how far the extraction of the list is; watch: go on saying it until the run ends"
+    )
     report: Flag = Field(False, description="write the report page of the list anew")
 
     @property

@@ -6,13 +6,14 @@ import difflib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from niffler.errors import WrongInputError
-from niffler.settings import READS_STATE_ONLY, ExtractionSettings, LookOptions, Settings, SystemSettings
+from niffler.settings import READS_STATE_ONLY, WATCH, ExtractionSettings, LookOptions, Settings, SystemSettings
 from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, warnings_of
 
 CONFIG = "config.json"
@@ -71,6 +72,39 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     return Settings.model_construct(
         **dict(extraction), **dict(look), system=system, stylesheet=stylesheet, warnings=warnings_of(extraction)
     )
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The list whose extraction is to be looked at, again and again where it ``is_redrawn``."""
+
+    csv_file: Path
+    is_redrawn: bool
+
+
+def list_to_watch(arguments: Sequence[str], *, beside: Path) -> Watched | None:
+    """Which list --Status is asked about, None where it is not asked for.
+
+    Nothing else has to be right for that: neither other settings nor the list itself. Raises WrongInputError with a
+    line for every fault.
+    """
+    faults: list[str] = []
+    options = _command_line(arguments, faults)
+    look = _look(options, faults)
+    if not look.status:
+        return None
+    file, place = _find(CONFIG, beside), COMMAND_LINE
+    given: Mapping[str, Any] = options
+    if "CsvFile" not in options:
+        of_file: list[str] = []
+        in_file = _object(file, of_file)
+        faults += of_file if in_file is None else []
+        given, place = in_file or {}, str(file)
+    named = {key: value for key, value in given.items() if key == "CsvFile"}
+    extraction, _ = _validated(ExtractionSettings, named, {}, place, faults)
+    if faults or extraction is None:
+        raise WrongInputError("\n".join(faults))
+    return Watched(extraction.csv_file, look.status == WATCH)
 
 
 def _look(options: dict[str, str], faults: list[str]) -> LookOptions:

@@ -96,6 +96,8 @@ def test_an_open_window_stays_open_until_its_next_closing_and_then_shuts(window:
         (Window(19, 7), datetime(2026, 1, 1, 12), 5, datetime(2026, 1, 2, 0)),
         (Window(19, 7), datetime(2026, 1, 1, 20), 12, datetime(2026, 1, 2, 20)),
         (Window(1, 5), datetime(2026, 1, 1, 3), 10, datetime(2026, 1, 3, 5)),
+        (Window(19, 7), datetime(2026, 1, 1, 12), 12, datetime(2026, 1, 2, 7)),
+        (Window(19, 7), datetime(2026, 1, 1, 12), 12 * 36525 + 1, datetime(2126, 1, 2, 20)),
         (Window(3, 3), datetime(2026, 1, 1, 3), 48, datetime(2026, 1, 3, 3)),
     ],
 )
