@@ -31,7 +31,7 @@ from niffler.worklist import modified_csv
 
 AGAIN = "start the same command again"
 REDRAWN_EVERY_SECONDS = 1.0
-BEGINS_WITHIN_SECONDS = 5.0
+BEGINS_WITHIN_SECONDS = 10.0
 """So long a run that was started just before the watch may take to say that it has begun."""
 LINE_EVERY_SECONDS = 600.0
 """Where there is no terminal, a watch says a line so often, and at each change."""
