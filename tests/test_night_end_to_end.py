@@ -111,7 +111,7 @@ def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the
         finished = extraction.run(environment=clock.environment)
         assert finished.exit_code == 0, finished.output
         assert SHUT not in finished.output
-        progress = r"^INFO:root:2 of 4 rows \(50 %\), 4 images, .* rows an hour, .*(left|end)"
+        progress = r"^INFO:root:2 of 4 rows \(50 %\), 4 images, .* rows an hour \(.*\), .*(left|end)"
         assert re.search(progress, finished.output, re.MULTILINE), finished.output
         [(entries, words, page)] = while_working
         assert {study.patient_id for study in studies[:2]} <= set(entries)

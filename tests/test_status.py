@@ -123,7 +123,7 @@ def test_while_it_runs_and_when_it_is_complete_the_figures_are_those_of_the_outc
     studies = generate_studies(tmp_path / "studies", 5, instances=2, size=16)
     while_running: list[str] = []
     with from_pacs(tmp_path) as (extraction, pacs):
-        extraction.system["MaxAttempts"] = 1
+        extraction.system = {"MaxAttempts": 1, "ConnectTimeoutSeconds": 60, "RetrieveTimeoutSeconds": 100}
         patients(extraction, studies, "NOBODY", "*")
 
         def look() -> None:
