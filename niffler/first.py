@@ -7,7 +7,18 @@ import importlib.util
 import signal
 import sys
 
-_LIBRARIES = ("jinja2", "matplotlib", "pandas", "psutil", "pydantic", "pydicom", "pynetdicom", "rich", "schedule", "tqdm")
+_LIBRARIES = (
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "psutil",
+    "pydantic",
+    "pydicom",
+    "pynetdicom",
+    "rich",
+    "schedule",
+    "tqdm",
+)
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
     signal.signal(signal.SIGINT, signal.SIG_DFL)

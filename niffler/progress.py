@@ -8,8 +8,8 @@ from typing import Never
 
 from tqdm import tqdm
 
-from niffler.night import in_local_time
 from niffler.headway import Rate
+from niffler.night import in_local_time
 from niffler.run_state import Activity, Amount, RunState
 
 _SHOWN_EVERY_SECONDS = 1.0

@@ -16,8 +16,8 @@ import pytest
 
 from demo.studies import WrittenStudy, generate_studies
 from niffler.errors import WrongInputError
-from niffler.looks.status import look_at
 from niffler.headway import Headway, Rate
+from niffler.looks.status import look_at
 from niffler.progress import activity_in_words, bar_line, progress_line
 from niffler.run_state import (
     Activity,
