@@ -1030,7 +1030,6 @@ class Extraction:
             title = "[EXTRACTION STOPPED]"
             logging.error("%s %s: %s", title, datetime.now(), reason)
             summary.append(str(reason))
-        exit_code = outcomes.exit_code(counts) if reason is None else reason.exit_code
         self.aside.shutdown()
         ended = replace(
             self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
