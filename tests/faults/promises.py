@@ -29,8 +29,7 @@ PROMISES = {
 }
 _LINE = re.compile(r"(?:INFO|WARNING|ERROR):root:\S")
 _KEPT_BESIDE_THE_LIST = re.compile(
-    r"list\.csv|list_mod\.csv(\.(pickle(\.journal)?|studies\.csv|outcomes\.csv|unfinished\.csv|unrequested\.csv))?"
-    r"|niffler1\.log|storescp\.out(\.1)?|output\.txt|system\.json|config\.json"
+    r"list\.csv|list_mod\.csv(\.[a-z]+)*|niffler1\.log|storescp\.out(\.1)?|output\.txt|(system|config)\.json"
 )
 _PATIENT_KEYS = ("PatientID", "AccessionNumber")
 

@@ -340,8 +340,10 @@ def receive_hostile_patients(stage: Stage) -> None:
     words = dict(zip(studies, stage.extraction.words(), strict=True))
     assert finished.exit_code == 1
     assert words["two values"] == "refused"
-    assert {words[name] for name in ("300 characters", "control characters", "null character")} == {"failed"}
-    assert list(words.values()).count("retrieved") == len(words) - 4
+    unusual = ("300 characters", "control characters", "null character", "two values")
+    assert {outcome for name, outcome in words.items() if name not in unusual} == {"retrieved"}
+    if TOOLS == "embedded":  # no path can have 300 characters, and no query answer a control character
+        assert {words[name] for name in unusual[:3]} == {"failed"}
     stage.check()
 
 
