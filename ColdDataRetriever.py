@@ -31,11 +31,13 @@ from niffler.agenda import Agenda, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Association, Broke, Ended, Heard
 from niffler.books import Books, carried_rows
+from niffler.brief import brief_html, brief_text
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
 from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError, WrongInputError
 from niffler.headway import Headway
+from niffler.figures import Figures
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.log import RecentProblems, start_log
@@ -176,7 +178,7 @@ class Extraction:
         self.begun_at: dict[str, float] = {}
         self.remarks: list[str] = []
         self.aside = ThreadPoolExecutor(1, "report")
-        self.page: Future[None] | None = None
+        self.page: Future[Figures | None] | None = None
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: dict[str, str] = {}
@@ -186,6 +188,7 @@ class Extraction:
         self.resume_at = 0.0
         self.company_since = math.inf
         self.is_open = True
+        self.has_been_open = False
         self.shut_at = 0.0
         self.started = time.monotonic()
         self.started_at = datetime.now().astimezone()
@@ -485,13 +488,15 @@ class Extraction:
             logging.info("the nightly window is shut; no other study is begun before %s (NightlyOnly)", opening)
             for association in self.connections.all:
                 association.stop_after_current()
-            self.checkpoint.save()
-            self.write_outcomes()
+            self.write_outcomes_and_report()
+            if self.settings.morning_email and self.has_been_open:
+                self.send_morning_email(opening)
             self.shut_at = time.monotonic()
         elif is_open and not self.is_open:
             logging.info("the nightly window is open until %s", in_local_time(self.window.next_closing(now)))
             self.patience.was_not_needed(time.monotonic() - self.shut_at)
         self.is_open = is_open
+        self.has_been_open = self.has_been_open or is_open
 
     def watch_progress(self) -> None:
         """Break off a C-MOVE that says again and again that it is pending and brings nothing."""
@@ -986,8 +991,9 @@ class Extraction:
             end = self.estimated_end()
             self.page = self.aside.submit(self.write_report, self.head, in_local_time(end) if end else "")
 
-    def write_report(self, head: Head, estimated_end: str = "") -> None:
-        """Write the report from the files; that it cannot be written ends no run."""
+    def write_report(self, head: Head, estimated_end: str = "") -> Figures | None:
+        """Write the report from the files and return its numbers; that it cannot be written ends no run."""
+        figures = None
         try:
             figures = report.figures_of(self.settings, self.worklist.lines)
             is_running = head.runs[-1].ended is None
@@ -998,6 +1004,28 @@ class Extraction:
             logging.warning("the report was not written: %s", failure)
         except Exception as bug:  # its text may quote a patient's values
             logging.warning("the report was not written: an error in Niffler itself (%s)", type(bug).__name__)
+        return figures
+
+    def send_morning_email(self, opening: str) -> None:
+        """Say how far it is when the window shuts; aside, as a mail server can be slow."""
+        lines = self.summary(outcomes.count(self.worklist, self.results))[:-1]  # it has not taken its time yet
+        lines.append(f"the nightly window is shut; it goes on at {opening}")
+        if end := self.estimated_end():
+            lines.append(f"estimated end {end}")
+        page = self.page
+        self.aside.submit(lambda: self.send_email("[EXTRACTION GOES ON]", lines, page.result() if page else None))
+
+    def send_email(self, title: str, lines: Sequence[str], figures: Figures | None) -> None:
+        """Send the report's short form, if there is somebody to send it to."""
+        if not self.settings.wants_email:
+            return
+        subject = f"Niffler {title} {self.settings.csv_file.name}"
+        problem = mail.send_report(
+            self.system.smtp_host, self.system.smtp_port, self.settings.your_email, subject,
+            brief_text(lines, figures), brief_html(subject, lines, figures),
+        )  # fmt: skip
+        if problem:
+            logging.warning("the email was not sent: %s", problem)
 
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
@@ -1035,14 +1063,9 @@ class Extraction:
             self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
         )
         self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
-        self.write_report(self.head)
-        if self.settings.wants_email and not isinstance(reason, StoppedError):
-            problem = mail.send_report(
-                self.system.smtp_host, self.system.smtp_port, self.settings.your_email,
-                f"Niffler {title} {self.settings.csv_file.name}", "\n".join(summary),
-            )  # fmt: skip
-            if problem:
-                logging.warning("the email was not sent: %s", problem)
+        figures = self.write_report(self.head)
+        if not isinstance(reason, StoppedError):
+            self.send_email(title, summary, figures)
         return exit_code
 
     def summary(self, counts: dict[Outcome, int]) -> list[str]:

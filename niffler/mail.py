@@ -1,4 +1,4 @@
-"""The email at the end of a run."""
+"""An email about a run."""
 
 import getpass
 import smtplib
@@ -8,7 +8,7 @@ from email.message import EmailMessage
 _SECONDS = 30.0
 
 
-def send_report(host: str, port: int, to: str, subject: str, text: str) -> str:
+def send_report(host: str, port: int, to: str, subject: str, text: str, html: str = "") -> str:
     """Send it; returns an empty text, or in one line why it could not be sent."""
     message = EmailMessage()
     try:
@@ -16,6 +16,8 @@ def send_report(host: str, port: int, to: str, subject: str, text: str) -> str:
         message["To"] = to
         message["Subject"] = subject
         message.set_content(text)
+        if html:
+            message.add_alternative(html, subtype="html")
         with smtplib.SMTP(host, port, timeout=_SECONDS) as server:
             server.send_message(message)
     except (OSError, smtplib.SMTPException, ValueError, LookupError, AttributeError) as error:

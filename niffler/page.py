@@ -75,7 +75,7 @@ def page_html(about: About, figures: Figures, pace: Pace | None, charts: tuple[C
     from markupsafe import Markup
 
     shown = [Chart(chart.title, chart.note, Markup(chart.wide), Markup(chart.narrow)) for chart in charts]
-    return _environment().get_template("report.html").render(
+    return templates().get_template("report.html").render(
         about=about, figures=figures, tiles=_tiles(about, figures, pace), charts=shown, meanings=_MEANINGS,
         number=in_number, places=places,
     )  # fmt: skip
@@ -126,7 +126,8 @@ def _tiles(about: About, figures: Figures, pace: Pace | None) -> list[_Tile]:
     return tiles
 
 
-def _environment() -> "Environment":
+def templates() -> "Environment":
+    """The HTML around what is told; whatever is put into it is text."""
     # Imported here, as an extraction needs it when it is asked for a page and not while it starts.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -232,6 +232,9 @@ class ExtractionSettings(_Keys):
         "%Y%m%d", min_length=2, description="how the CSV writes dates"
     )
     send_email: Flag = Field(True, description="send an email at the end and when a run gives up")
+    morning_email: Flag = Field(
+        False, description="with SendEmail, also send one each morning when the nightly window shuts"
+    )
     your_email: Text = Field(PLACEHOLDER_EMAIL, description="to whom")
     report_identifiers: Flag = Field(
         False, description="name identifiers and details of rows on the report page, which otherwise has none"

@@ -18,8 +18,18 @@ class Mail:
 
     @property
     def text(self) -> str:
-        """Its subject and its body."""
-        return f"{self.message['Subject']}\n{self.message.get_content()}"
+        """Its subject and its text."""
+        return f"{self.message['Subject']}\n{self._body('plain')}"
+
+    @property
+    def html(self) -> str:
+        """The same as HTML."""
+        return self._body("html")
+
+    def _body(self, kind: str) -> str:
+        body = self.message.get_body((kind,))
+        assert body is not None
+        return str(body.get_content())
 
 
 class MailServer:

@@ -97,7 +97,11 @@ def test_the_email_tells_counts_and_where_the_files_are_and_how_long_it_took(com
 
 def test_neither_the_log_nor_the_email_names_a_patient(completed: Completed) -> None:
     values = patient_data(completed.studies)
-    assert not [value for value in values if value in completed.extraction.log + completed.mails[0].text]
+    assert not [
+        value
+        for value in values
+        if value in completed.extraction.log + completed.mails[0].text + completed.mails[0].html
+    ]
 
 
 def test_all_faults_of_the_settings_are_told_at_once_in_a_line_each_and_nothing_is_started(tmp_path: Path) -> None:

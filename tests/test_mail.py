@@ -118,6 +118,15 @@ def test_the_email_reaches_the_server_with_subject_and_text(server: MailServer) 
     assert delivery.message.get_content().splitlines() == text.splitlines()
 
 
+def test_an_email_with_html_has_its_text_first_for_those_who_do_not_show_it(server: MailServer) -> None:
+    assert send_report("127.0.0.1", server.port, TO, "Niffler", "3 rows", "<p>3 rows</p>") == ""
+    [delivery] = server.deliveries
+    assert [part.get_content_type() for part in delivery.message.walk()] == [
+        "multipart/alternative", "text/plain", "text/html",
+    ]  # fmt: skip
+    assert [part.get_content().strip() for part in delivery.message.iter_parts()] == ["3 rows", "<p>3 rows</p>"]
+
+
 def test_the_email_has_a_sender_of_this_machine(server: MailServer) -> None:
     assert send(server.port) == ""
     [delivery] = server.deliveries

@@ -8,7 +8,8 @@ import pytest
 
 from demo.studies import generate_studies
 from tests.clock import MovedClock
-from tests.extraction import all_instances, from_pacs, tools_running, wait_until
+from tests.extraction import all_instances, from_pacs, patient_data, tools_running, wait_until
+from tests.mail_server import MailServer
 from tests.pacs import faults
 
 SHUT = "the nightly window is shut"
@@ -119,3 +120,39 @@ def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the
         assert re.search(r"<b>Running</b>.*as of 2026-03-01 12:11.*Estimated end", page, re.DOTALL)
         assert 'data-outcome="pending" data-rows="2"' in page
         assert "<b>Complete</b>" in extraction.state(".report.html").read_text()
+
+
+def test_each_morning_an_email_says_how_far_it_is_if_that_is_asked_for(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 3, instances=1, size=16)
+    clock = MovedClock(tmp_path / "clock")
+    clock.set("2026-03-01 12:00:00")
+    with MailServer() as mail_server, from_pacs(tmp_path) as (extraction, pacs):
+        extraction.system = {"NightlyOnly": True, "RetrievalsPerAssociation": 1, **mail_server.settings}
+        extraction.config = {"SendEmail": True, "MorningEmail": True, "YourEmail": "somebody@example.org"}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies] + [["1*"]])
+
+        def morning() -> None:
+            extraction.wait_until_it_says("line 2: retrieved")
+            clock.set("2026-03-02 07:00:00")
+            extraction.wait_until_it_says(SHUT, times=2)
+            wait_until(lambda: bool(mail_server.mails))
+
+        pacs.script(faults.call(morning, "move").nth(2))
+        process = extraction.start(environment=clock.environment)
+        extraction.wait_until_it_says(SHUT)
+        clock.wait_until_read(8)
+        assert mail_server.mails == [], "there was no night yet"
+        clock.set("2026-03-01 19:00:00")
+        wait_until(lambda: len(mail_server.mails) == 1)
+        clock.set("2026-03-02 19:00:00")
+        finished = extraction.finish(process)
+        assert finished.exit_code == 1, finished.output
+        goes_on, complete = mail_server.mails
+        assert goes_on.message["Subject"] == "Niffler [EXTRACTION GOES ON] list.csv"
+        for body in (goes_on.text, goes_on.html):
+            assert "4 rows: retrieved 1, invalid 1, pending 2" in body
+            assert "it goes on at 2026-03-02 19:00" in body
+            assert re.search(r"estimated end 2026-03-\d\d", body)
+            assert "PatientID holds a wildcard" in body
+            assert [value for value in patient_data(studies) if value in body] == []
+        assert "[EXTRACTION COMPLETE]" in complete.message["Subject"]

@@ -15,7 +15,7 @@ import pytest
 from demo.studies import generate_studies
 from niffler.errors import WrongInputError
 from niffler.figures import Source, Studies, read_figures
-from niffler.ledger import Record, header_line, record_line
+from niffler.ledger import Record, header_line, record_lines
 from niffler.night import Window
 from niffler.pace import growth_of, pace_of
 from niffler.page import in_percent
@@ -57,7 +57,7 @@ def written(folder: Path, rows: int = 120) -> Extraction:
                            finished.isoformat())  # fmt: skip
             if word == "retrieved":
                 records += [study, Record(study.request, 1, "", "", "", 4, 4, 1, 0.0, 0, study.finished)]
-    extraction.state(".studies.csv").write_text(header_line() + "".join(map(record_line, records)))
+    extraction.state(".studies.csv").write_text(header_line() + record_lines(records))
     return extraction
 
 
@@ -228,7 +228,7 @@ def source(folder: Path, rows: list[str], ledger: str = "", lines: list[int] | N
 
 
 def study(uid: str, finished: datetime, *, seconds: float = 1.0, size: int = 10, request: str = "r") -> str:
-    return record_line(Record(request, 1, "P", uid, "", 2, 2, 1, seconds, size, finished.isoformat(), "a\nb"))
+    return record_lines([Record(request, 1, "P", uid, "", 2, 2, 1, seconds, size, finished.isoformat(), "a\nb")])
 
 
 def test_a_study_that_several_rows_share_counts_once_and_as_it_was_entered_last(tmp_path: Path) -> None:

@@ -168,6 +168,10 @@ def test_a_run_that_gives_up_sends_an_email(gave_up: GaveUp) -> None:
     refused = gave_up.extraction.words().count("refused")
     assert f"20 rows: retrieved 1, failed 1, refused {refused}, pending {18 - refused}" in mail.text
     assert "10 rows in a row ended in the same way" in mail.text
+    for body in (mail.text, mail.html):
+        assert "C-MOVE: status C000H, unable to process" in body
+        assert "failed: line 3" in body or "unable to process (line 3)" in body
+        assert "the PACS answered with another PatientID" in body
 
 
 def test_an_association_carries_no_more_queries_than_the_settings_allow(gave_up: GaveUp) -> None:
@@ -176,6 +180,6 @@ def test_an_association_carries_no_more_queries_than_the_settings_allow(gave_up:
 
 @pytest.mark.parametrize("where", ["log", "email"])
 def test_no_patient_is_named_when_a_run_gives_up(gave_up: GaveUp, where: str) -> None:
-    text = gave_up.finished.output if where == "log" else gave_up.mails[0].text
+    text = gave_up.finished.output if where == "log" else gave_up.mails[0].text + gave_up.mails[0].html
     values = patient_data(gave_up.studies)
     assert [line for line in text.splitlines() if any(value in line for value in values)] == []
