@@ -36,14 +36,26 @@ from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
 from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError, WrongInputError
-from niffler.headway import Headway
 from niffler.figures import Figures
+from niffler.headway import Headway
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.log import RecentProblems, start_log
 from niffler.looks import report, status, verify
 from niffler.lookup import LookupRules, plan
-from niffler.manifest import Head, Run, file_sha256, manifest_json, read_head
+from niffler.manifest import (
+    Head,
+    Run,
+    StudyEntry,
+    file_sha256,
+    key_file,
+    manifest_json,
+    read_head,
+    shareable_json,
+    take_key,
+    write_manifest,
+    write_shareable,
+)
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_iso_time, in_local_time
 from niffler.progress import Bar, activity_in_words, in_bytes, in_hours, progress_line
@@ -320,6 +332,7 @@ class Extraction:
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
         self.head = self.begin_head()
+        self.write_manifest()
         self.headway = Headway(len(self.worklist.table), done)
         self.bar = Bar(self.headway.total, self.headway.done_before)
         self.studies_before = self.books.verified_studies
@@ -1006,6 +1019,27 @@ class Extraction:
             logging.warning("the report was not written: an error in Niffler itself (%s)", type(bug).__name__)
         return figures
 
+    def write_manifest(self, *, to_share: bool = False) -> None:
+        """Write the manifest, and the one to share; that it cannot be written ends no run."""
+        entries = {
+            record.study_instance_uid: StudyEntry(
+                record.study_instance_uid, Outcome.RETRIEVED, record.received, record.size
+            )
+            for record in self.books.records
+        }
+        for study in self.agenda.decided:
+            if study.outcome is not Outcome.RETRIEVED:
+                uid = study.study.study_instance_uid
+                entries[uid] = StudyEntry(uid, study.outcome, study.received, None)
+        studies, counts = list(entries.values()), outcomes.count(self.worklist, self.results)
+        try:
+            write_manifest(manifest_json(self.modified), self.head, counts, studies)
+            if to_share:
+                key = take_key(key_file(self.modified))
+                write_shareable(shareable_json(self.modified), key, self.head, counts, studies)
+        except GaveUpError as failure:
+            logging.warning("the manifest was not written: %s", failure)
+
     def send_morning_email(self, opening: str) -> None:
         """Say how far it is when the window shuts; aside, as a mail server can be slow."""
         lines = self.summary(outcomes.count(self.worklist, self.results))[:-1]  # it has not taken its time yet
@@ -1063,6 +1097,7 @@ class Extraction:
             self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
         )
         self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
+        self.write_manifest(to_share=True)
         figures = self.write_report(self.head)
         if not isinstance(reason, StoppedError):
             self.send_email(title, summary, figures)

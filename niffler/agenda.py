@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from niffler.lookup import Group
@@ -171,6 +171,11 @@ class Agenda:
         self._put_back_groups.extendleft(reversed(self._groups_again))
         self._studies.extendleft(reversed(self._studies_again))
         self._groups_again, self._studies_again = [], []
+
+    @property
+    def decided(self) -> Collection[StudyResult]:
+        """The studies whose result stands, or that were found to be complete already."""
+        return self._done.values()
 
     def unfinished(self) -> dict[int, tuple[StudyResult, ...]]:
         """Requests whose studies are not all decided, with what is decided; for a run that ends early."""

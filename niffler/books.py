@@ -34,7 +34,12 @@ class Books:
     @property
     def studies(self) -> Sequence[tuple[str, str]]:
         """PatientID and StudyInstanceUID of every study that was verified."""
-        return [(record.patient_id, uid) for uid, record in self._by_study.items() if self._has(_study_entry(record))]
+        return [(record.patient_id, record.study_instance_uid) for record in self.records]
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """What is known of each of them."""
+        return [record for record in self._by_study.values() if self._has(_study_entry(record))]
 
     def carried_row(self, request: Request) -> RowResult | None:
         """The result of a row whose retrieval is complete according to the checkpoint, else None.

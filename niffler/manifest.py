@@ -46,7 +46,8 @@ class StudyEntry:
     study_instance_uid: str
     outcome: Outcome
     instances: int
-    size: int
+    size: int | None
+    """Bytes; None where nobody counted them."""
 
 
 def manifest_json(modified_csv: Path) -> Path:
@@ -170,7 +171,7 @@ def _text(
         "retrieved": {
             "studies": len(retrieved),
             "instances": sum(study.instances for study in retrieved),
-            "bytes": sum(study.size for study in retrieved),
+            "bytes": sum(study.size or 0 for study in retrieved),
         },
     }
     lines: Iterable[str] = (
