@@ -1045,7 +1045,7 @@ class Extraction:
         lines = self.summary(outcomes.count(self.worklist, self.results))[:-1]  # it has not taken its time yet
         lines.append(f"the nightly window is shut; it goes on at {opening}")
         if end := self.estimated_end():
-            lines.append(f"estimated end {end}")
+            lines.append(f"estimated end {in_local_time(end)}")
         page = self.page
         self.aside.submit(lambda: self.send_email("[EXTRACTION GOES ON]", lines, page.result() if page else None))
 
