@@ -27,7 +27,7 @@ from types import FrameType
 import schedule
 
 from niffler import mail, outcomes, slots
-from niffler.agenda import Agenda, Finished
+from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Association, Broke, Ended, Heard
 from niffler.books import Books, carried_rows
@@ -59,6 +59,7 @@ from niffler.manifest import (
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_iso_time, in_local_time
 from niffler.progress import Bar, activity_in_words, in_bytes, in_hours, progress_line
+from niffler.recount import STUDIES_IN_A_LIST, Recounts
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
 from niffler.run_state import Activity, Amount, Problem, RunState, StateFile, state_json, this_process
 from niffler.settings import InformationModel, Mode, Settings, Task
@@ -71,6 +72,7 @@ from niffler.versions import versions
 from niffler.vocabulary import (
     ANSWERED,
     PENDING,
+    FindKind,
     Lookup,
     Match,
     Outcome,
@@ -90,6 +92,8 @@ MOST_MATCHES_IN_FIND_MODES = 100_000
 COMPANY_SECONDS = 0.7
 LEAST_STUDIES = 8
 """While more are being looked up, a movescu is started for so many studies, or for what came within that time."""
+RECOUNT_SECONDS = 60.0
+"""So long at most do retrieved studies wait for company before the PACS is asked whether it has more of them now."""
 SETTLE_SECONDS = 3.0
 """How long storescp's log may lag behind the final C-MOVE response, beyond the images that are still being read."""
 STOP_GRACE_SECONDS = 5.0
@@ -199,6 +203,7 @@ class Extraction:
         self.receiver_starts = 0
         self.resume_at = 0.0
         self.company_since = math.inf
+        self.recount_since = math.inf
         self.is_open = True
         self.has_been_open = False
         self.shut_at = 0.0
@@ -326,7 +331,8 @@ class Extraction:
         self.agenda = Agenda(plan(requests, wanted, patient_root=self.patient_root), self.system.max_attempts)
         most_studies = self.system.max_studies_per_row if self.retrieves else None
         rules = LookupRules(self.patient_root, columns, most_studies, self.most_matches)
-        self.inquiries = Inquiries(requests, rules)
+        self.inquiries = Inquiries(requests.__getitem__, rules)
+        self.recounts = Recounts(LookupRules(self.patient_root, (), None, self.most_matches))
         self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
         self.queries, self.moves = (
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
@@ -479,6 +485,8 @@ class Extraction:
         """Whether nothing is left to do; begins the next pass where something failed in this one."""
         if self.connections.are_busy or self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work:
             return False
+        if self.recounts.are_open:
+            return False
         if not self.agenda.has_another_pass:
             return True
         self.agenda.begin_pass()
@@ -529,7 +537,10 @@ class Extraction:
         for finder in self.connections.finders:
             if not finder.is_busy:
                 self.begin_lookups()
-                if tickets := self.inquiries.take(min(self.queries_at_once, self.queries.now)):
+                most = min(self.queries_at_once, self.queries.now)
+                tickets = self.inquiries.take(most)
+                tickets += self.recounts_to_ask(most - len(tickets), tickets[0].query.kind if tickets else None)
+                if tickets:
                     finder.begin(tickets)
                     self.queries_at_once = self.system.queries_per_association
         if not self.connections.movers or not self.is_worth_moving():
@@ -562,6 +573,16 @@ class Extraction:
             if group is None:
                 return
             self.inquiries.begin(group)
+
+    def recounts_to_ask(self, most: int, kind: FindKind | None) -> list[Ticket]:
+        """The counts to ask again: with other queries when some are asked anyway, else many or the last at once."""
+        are_last = not (self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work)
+        are_last = are_last and not any(mover.is_busy for mover in self.connections.movers)
+        are_old = time.monotonic() - self.recount_since >= RECOUNT_SECONDS
+        if kind is not None or are_last or are_old or self.recounts.waiting >= STUDIES_IN_A_LIST:
+            self.recounts.begin()
+            self.recount_since = math.inf
+        return self.recounts.take(most, kind)
 
     def studies_at_once(self) -> int:
         """How many studies an association is given: all associations get a share of what waits."""
@@ -605,6 +626,10 @@ class Extraction:
             match event:
                 case Answered(item=Ticket() as ticket, answer=QueryAnswer() as answer):
                     self.patience.heard()
+                    if self.recounts.asked(ticket):
+                        for study, announced, failure in self.recounts.answer(ticket, answer):
+                            self.recounted(study, announced, failure)
+                        continue
                     for request, lookup in self.inquiries.answer(ticket, answer):
                         self.looked_up(request, lookup)
                 case Answered(item=Study() as study, answer=Response() as response):
@@ -660,7 +685,7 @@ class Extraction:
             detail = "the PACS has no such study; are the values right, and of its kind of identifier?"
             self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1, detail=detail))])
         elif self.retrieves:
-            self.finished(self.agenda.begin_request(request, lookup, self.books.verified))
+            self.decided(self.agenda.begin_request(request, lookup, self.books.verified))
         else:
             self.found(request, lookup)
 
@@ -734,11 +759,20 @@ class Extraction:
         if tried.comes_again:
             return
         self.on_disk.forget(uid)
-        if result.outcome is Outcome.RETRIEVED:
+        if tried.result.outcome is Outcome.RETRIEVED:
             self.books.study_complete(tried.result, time.monotonic() - self.begun_at.pop(uid), size)
             for request, studies in tried.wanted_by.items():
                 self.books.enter_study(self.worklist.requests[request], studies, result.study)
-        self.finished(tried.finished, why)
+            self.recounts.add(result.study)
+            self.recount_since = min(self.recount_since, time.monotonic())
+        self.decided(tried.decided, why)
+
+    def recounted(self, study: Study, announced: int | None, failure: str) -> None:
+        """The count of a retrieved study was asked again: if the PACS has more of it now, it is moved again."""
+        if failure:
+            logging.warning("the count of a retrieved study could not be asked again (%s)", without_comments(failure))
+        tried = self.agenda.counted(study, announced)
+        self.decided(tried.decided)
 
     def attempted(self, why_it_failed: str) -> None:
         """An attempt has been made: ten that failed alike are repeated before anything else is tried.
@@ -762,12 +796,15 @@ class Extraction:
             portion.ended(ended.served, broke=bool(ended.trouble))
         under_way = None if expected_end else ended.under_way
         self.agenda.put_back([item for item in ended.unanswered if isinstance(item, Study) and item is not under_way])
-        group = self.inquiries.put_back(
-            [item for item in ended.unanswered if isinstance(item, Ticket)],
-            under_way if isinstance(under_way, Ticket) else None,
-        )
+        broke_at = under_way if isinstance(under_way, Ticket) else None
+        counting = [item for item in ended.unanswered if isinstance(item, Ticket) and self.recounts.asked(item)]
+        looking_up = [item for item in ended.unanswered if isinstance(item, Ticket) and not self.recounts.asked(item)]
+        is_count = broke_at is not None and self.recounts.asked(broke_at)
+        group = self.inquiries.put_back(looking_up, None if is_count else broke_at)
         if group is not None:
             self.finished(self.agenda.group_broke(group, f"C-FIND: {ended.trouble}"), ended.trouble)
+        for study in self.recounts.put_back(counting, broke_at if is_count else None):
+            self.recounted(study, None, ended.trouble)
         if isinstance(under_way, Study):
             received = self.on_disk.of(under_way.study_instance_uid).instances
             outcome = Outcome.PARTIAL if received else Outcome.FAILED
@@ -827,13 +864,30 @@ class Extraction:
 
     # What is complete
 
+    def decided(self, decided: Decided, bad_ending: str = "") -> None:
+        """What studies led to: rows have their result, have it for good, or have lost it again."""
+        for request in decided.reopened:
+            self.results[request] = PENDING
+            self.books.reopen_row(self.worklist.requests[request])
+            rows = self.rows_of(request)
+            self.headway.rows_done(-len(rows), Outcome.RETRIEVED)
+            self.to_say += [
+                f"line {self.worklist.lines[row]}: the PACS has more images by now; they are retrieved" for row in rows
+            ]
+        self.finished(decided.finished, bad_ending)
+        for one in decided.settled:
+            if one.result.outcome is Outcome.RETRIEVED:
+                self.books.enter_row(
+                    self.worklist.requests[one.request], one.result, [study.study for study in one.studies]
+                )
+
     def finished(self, finished: Sequence[Finished], bad_ending: str = "") -> None:
         """Requests have their result; ten bad endings alike stop the run."""
         for one in finished:
             request = self.worklist.requests[one.request]
             self.results[one.request] = one.result
             if one.result.outcome is Outcome.RETRIEVED:
-                self.books.enter_row(request, one.result, [study.study for study in one.studies])
+                self.books.enter_begun_row(request)
             rows = self.rows_of(one.request)
             self.headway.rows_done(len(rows), one.result.outcome)
             lines = [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]

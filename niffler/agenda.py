@@ -16,6 +16,8 @@ class _Open:
     lookup: Lookup
     results: dict[str, StudyResult] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    uncounted: set[str] = field(default_factory=set)
+    is_finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,29 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What an attempt to move a study led to.
+class Decided:
+    """What is known of requests now.
 
-    ``wanted_by`` are the requests that wait for the study, each with how many studies it has in all; ``finished``
-    those of them that have their result with it.
+    ``finished`` have their result. Of the ``settled`` ones every retrieved study was counted again, too; ``reopened``
+    are those that were finished when the PACS turned out to have more of a study.
+    """
+
+    finished: tuple[Finished, ...] = ()
+    settled: tuple[Finished, ...] = ()
+    reopened: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What an attempt to move a study, or asking for its count again, led to.
+
+    ``wanted_by`` are the requests that wait for the study, each with how many studies it has in all.
     """
 
     result: StudyResult
     comes_again: bool
     wanted_by: Mapping[int, int] = field(default_factory=dict)
-    finished: tuple[Finished, ...] = ()
+    decided: Decided = field(default_factory=Decided)
 
 
 class Agenda:
@@ -54,6 +68,8 @@ class Agenda:
         self._open: dict[int, _Open] = {}
         self._waiting_for: dict[str, list[int]] = {}
         self._done: dict[str, StudyResult] = {}
+        self._to_be_counted: dict[str, StudyResult] = {}
+        self._counts_of_partial: dict[str, set[tuple[int, int]]] = {}
         self._patient_of: dict[str, str] = {}
         self._announced: dict[str, int] = {}
         self._lookup_attempts: dict[int, int] = {}
@@ -85,28 +101,29 @@ class Agenda:
 
     # Studies
 
-    def begin_request(
-        self, request: int, lookup: Lookup, verified: Callable[[Study], StudyResult | None]
-    ) -> list[Finished]:
+    def begin_request(self, request: int, lookup: Lookup, verified: Callable[[Study], StudyResult | None]) -> Decided:
         """The studies of a request are known: those that are not ``verified`` already wait to be moved."""
         shared = next((study for study in lookup.studies if self._is_of_another_patient(study)), None)
         if shared is not None:
             detail = f"the PACS gives study {shared.study_instance_uid} to more than one patient"
-            return [Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail))]
+            return Decided((Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail)),))
         entry = self._open[request] = _Open(lookup)
         for study in lookup.studies:
             uid = study.study_instance_uid
             self._announced[uid] = max(self._announced.get(uid, 0), study.announced_instances or 0)
-            result = self._done.get(uid) or verified(study)
+            result = self._done.get(uid) or self._to_be_counted.get(uid) or verified(study)
             if result is not None and not self._has_grown(result):
                 entry.results[uid] = result
+                if uid in self._to_be_counted:
+                    entry.uncounted.add(uid)
+                    self._waiting_for[uid].append(request)
                 continue
             entry.missing.add(uid)
             waiting = self._waiting_for.setdefault(uid, [])
             if not waiting:
                 self._studies.append(study)
             waiting.append(request)
-        return self._finish([request])
+        return self._decide([request])
 
     @property
     def studies_waiting(self) -> int:
@@ -125,26 +142,84 @@ class Agenda:
         """Studies that nobody came to: they are the next again."""
         self._studies.extendleft(reversed(studies))
 
-    def tried(self, result: StudyResult) -> "Tried":
-        """An attempt has its verdict: it stands, or the study comes again."""
-        study = result.study
-        uid = study.study_instance_uid
+    def tried(self, result: StudyResult) -> Tried:
+        """An attempt has its verdict: it stands, or the study comes again; one that stands is to be ``counted``."""
+        uid = result.study.study_instance_uid
         attempts = self._move_attempts[uid] = self._move_attempts.get(uid, 0) + 1
-        if result.outcome is Outcome.RETRIEVED and self._has_grown(result):
-            announced = self._announced[uid]
-            detail = f"the PACS announced {announced} instances when it was asked again, {result.received} are on disk"
-            result = replace(result, outcome=Outcome.PARTIAL, expected=announced, detail=detail)
-        result = replace(result, attempts=attempts)
-        if result.outcome is not Outcome.RETRIEVED and attempts < self._max_attempts:
-            self._studies_again.append(study)
+        result = self._as_announced(replace(result, attempts=attempts))
+        if self._comes_again(result):
             return Tried(result, comes_again=True)
-        self._done[uid] = result
-        requests = self._waiting_for.pop(uid, [])
+        result = self._with_counts_of_all_attempts(result)
+        requests = list(self._waiting_for.get(uid, ()))
+        if result.outcome is not Outcome.RETRIEVED:
+            self._waiting_for.pop(uid, None)
         wanted_by = {request: len(self._open[request].lookup.studies) for request in requests}
         for request in requests:
+            entry = self._open[request]
+            entry.missing.discard(uid)
+            entry.results[uid] = result
+            if result.outcome is Outcome.RETRIEVED:
+                entry.uncounted.add(uid)
+        if result.outcome is Outcome.RETRIEVED:
+            self._to_be_counted[uid] = result
+        else:
+            self._done[uid] = result
+        return Tried(result, comes_again=False, wanted_by=wanted_by, decided=self._decide(requests))
+
+    def counted(self, study: Study, announced: int | None) -> Tried:
+        """The PACS was asked again how many instances a retrieved study has: it is done, or comes again for more."""
+        uid = study.study_instance_uid
+        self._announced[uid] = max(self._announced.get(uid, 0), announced or 0)
+        result = self._as_announced(self._to_be_counted.pop(uid))
+        result = replace(result, study=replace(study, announced_instances=self._announced[uid] or None))
+        requests = list(self._waiting_for.get(uid, ()))
+        for request in requests:
+            self._open[request].uncounted.discard(uid)
+        if self._comes_again(result):
+            return Tried(result, comes_again=True, decided=Decided(reopened=self._reopen(uid, requests)))
+        reopened = self._reopen(uid, requests) if result.outcome is not Outcome.RETRIEVED else ()
+        self._done[uid] = result
+        for request in self._waiting_for.pop(uid, ()):
             self._open[request].missing.discard(uid)
             self._open[request].results[uid] = result
-        return Tried(result, comes_again=False, wanted_by=wanted_by, finished=tuple(self._finish(requests)))
+        decided = self._decide(requests)
+        return Tried(result, comes_again=False, decided=replace(decided, reopened=reopened))
+
+    def _reopen(self, uid: str, requests: Sequence[int]) -> tuple[int, ...]:
+        """Take a study out of the results of its requests; returns those that were finished with it."""
+        reopened = []
+        for request in requests:
+            entry = self._open[request]
+            entry.results.pop(uid, None)
+            entry.missing.add(uid)
+            if entry.is_finished:
+                entry.is_finished = False
+                reopened.append(request)
+        return tuple(reopened)
+
+    def _comes_again(self, result: StudyResult) -> bool:
+        """Put a study that was not retrieved on the list of the next pass, if it has an attempt left."""
+        uid = result.study.study_instance_uid
+        if result.outcome is Outcome.PARTIAL:
+            self._counts_of_partial.setdefault(uid, set()).add((result.expected, result.received))
+        if result.outcome is Outcome.RETRIEVED or result.attempts >= self._max_attempts:
+            return False
+        self._studies_again.append(result.study)
+        return True
+
+    def _as_announced(self, result: StudyResult) -> StudyResult:
+        """A verdict in the light of the highest count that the PACS has announced."""
+        if result.outcome is not Outcome.RETRIEVED or not self._has_grown(result):
+            return result
+        announced = self._announced[result.study.study_instance_uid]
+        detail = f"the PACS announced {announced} instances when it was asked again, {result.received} are on disk"
+        return replace(result, outcome=Outcome.PARTIAL, expected=announced, detail=detail)
+
+    def _with_counts_of_all_attempts(self, result: StudyResult) -> StudyResult:
+        counts = self._counts_of_partial.pop(result.study.study_instance_uid, set())
+        if result.outcome is not Outcome.PARTIAL or result.attempts == 1 or len(counts) > 1:
+            return result
+        return replace(result, detail=f"{result.detail}; the same counts at each of {result.attempts} attempts")
 
     # Passes
 
@@ -179,26 +254,35 @@ class Agenda:
 
     def unfinished(self) -> dict[int, tuple[StudyResult, ...]]:
         """Requests whose studies are not all decided, with what is decided; for a run that ends early."""
-        return {request: tuple(entry.results.values()) for request, entry in self._open.items()}
+        return {
+            request: tuple(entry.results.values()) for request, entry in self._open.items() if not entry.is_finished
+        }
 
     def _is_of_another_patient(self, study: Study) -> bool:
         return self._patient_of.setdefault(study.study_instance_uid, study.patient_id) != study.patient_id
 
     def _has_grown(self, result: StudyResult) -> bool:
         """Whether the PACS has announced more since; an earlier Niffler's entries say nothing of counts."""
-        return 0 < result.received < self._announced.get(result.study.study_instance_uid, 0)
+        known = result.received if result.outcome is Outcome.RETRIEVED else result.expected
+        return result.received > 0 and known < self._announced.get(result.study.study_instance_uid, 0)
 
-    def _finish(self, requests: Sequence[int]) -> list[Finished]:
-        finished = []
+    def _decide(self, requests: Sequence[int]) -> Decided:
+        """Of these requests those that are finished by now, and those of which nothing is left to ask."""
+        finished, settled = [], []
         for request in requests:
             entry = self._open[request]
             if entry.missing:
                 continue
-            del self._open[request]
             studies = tuple(entry.results[study.study_instance_uid] for study in entry.lookup.studies)
             attempts = max(self._lookup_attempts.get(request, 0), *(study.attempts for study in studies))
-            finished.append(Finished(request, row_result(entry.lookup, studies, attempts), studies))
-        return finished
+            one = Finished(request, row_result(entry.lookup, studies, attempts), studies)
+            if not entry.is_finished:
+                finished.append(one)
+                entry.is_finished = True
+            if not entry.uncounted:
+                settled.append(one)
+                del self._open[request]
+        return Decided(tuple(finished), tuple(settled))
 
 
 def row_result(lookup: Lookup, studies: Sequence[StudyResult], attempts: int) -> RowResult:

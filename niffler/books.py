@@ -84,7 +84,24 @@ class Books:
         ))  # fmt: skip
 
     def enter_study(self, request: Request, studies: int, study: Study) -> None:
-        """Enter a verified study as one of so many of a request."""
+        """Enter a verified study as one of so many of a request; the request is not complete before ``enter_row``."""
+        self._enter_study(request, studies if studies > 1 else 0, study)
+
+    def enter_row(self, request: Request, result: RowResult, studies: Sequence[Study]) -> None:
+        """Enter a row as retrieved, with exactly these studies."""
+        text = request_text(request)
+        known = [record.study_instance_uid for record in self._by_request.get(text, ())]
+        if len(studies) == 1 or set(known[-len(studies) :]) != {study.study_instance_uid for study in studies}:
+            for study in studies:  # some were completed by an earlier run, or for another row
+                self._enter_study(request, len(studies), study)
+        self._new_entries.extend(_row_entries(request))
+        row = self._rows.get(text)
+        if row is not None and _row_result(row) == result:
+            return  # the record of its only study says it all
+        if all(study.study_instance_uid in self._by_study for study in studies):
+            self._enter_answer(text, result)
+
+    def _enter_study(self, request: Request, studies: int, study: Study) -> None:
         record = self._by_study.get(study.study_instance_uid)
         if record is not None:  # an earlier Niffler's entry stays what it is: not verified
             entered = record._replace(request=request_text(request), studies=studies)
@@ -92,19 +109,14 @@ class Books:
             self._new_records.append(entered)
             self._new_entries.append(_study_entry(entered))
 
-    def enter_row(self, request: Request, result: RowResult, studies: Sequence[Study]) -> None:
-        """Enter a row as retrieved, with exactly these studies."""
-        text = request_text(request)
-        known = [record.study_instance_uid for record in self._by_request.get(text, ())]
-        if set(known[-len(studies) :]) != {study.study_instance_uid for study in studies}:
-            for study in studies:  # some were completed by an earlier run, or for another row
-                self.enter_study(request, len(studies), study)
+    def enter_begun_row(self, request: Request) -> None:
+        """Enter a verified row, in the pickle alone: without a record of its own the next run looks it up again."""
         self._new_entries.extend(_row_entries(request))
-        row = self._rows.get(text)
-        if row is not None and _row_result(row) == result:
-            return  # the record of its only study says it all
-        if all(study.study_instance_uid in self._by_study for study in studies):
-            self._enter_answer(text, result)
+
+    def reopen_row(self, request: Request) -> None:
+        """The PACS has more of a row than was verified."""
+        self.commit()
+        self._checkpoint.take_back(_row_entries(request))
 
     def enter_find(self, request: Request, result: RowResult) -> None:
         """Enter a row whose metadata is in the output."""

@@ -59,10 +59,22 @@ class Checkpoint:
 
     def record(self, entries: Iterable[str], records: Iterable[Record]) -> None:
         """Record what is complete; on disk when this returns. Raises GaveUpError where the disk refuses."""
-        assert self._journal is not None, "begin() comes first"
         new = [entry for entry in entries if entry not in self.entries]
         added = list(records)
-        line: dict[str, object] = {"entries": new, "records": added}
+        self._tell({"entries": new, "records": added})
+        self.entries.update(dict.fromkeys(new))
+        self._unsaved += added
+
+    def take_back(self, entries: Iterable[str]) -> None:
+        """Take entries out again; on disk when this returns. Raises GaveUpError where the disk refuses."""
+        old = [entry for entry in entries if entry in self.entries]
+        self._tell({"withdrawn": old})
+        for entry in old:
+            del self.entries[entry]
+
+    def _tell(self, line: dict[str, object]) -> None:
+        """Add a line to the journal."""
+        assert self._journal is not None, "begin() comes first"
         try:
             if self._output is not None:
                 line["output_size"] = self._output.stat().st_size
@@ -71,13 +83,11 @@ class Checkpoint:
             os.fsync(self._journal.fileno())
         except OSError as error:
             raise cannot_write(self._journal_path, error) from None
-        self.entries.update(dict.fromkeys(new))
-        self._unsaved += added
 
     def save(self) -> None:
         """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
         try:
-            _append(self.ledger_path, record_lines(self._unsaved))
+            _append(self.ledger_path, record_lines(_latest(self._unsaved)))
             self._unsaved = []
             write_atomically(self.path, pickle.dumps(list(self.entries)))
             if self._journal is not None:
@@ -132,22 +142,31 @@ class Checkpoint:
             try:
                 told = json.loads(line)
                 entries = [str(entry) for entry in told.get("entries", ())]
+                withdrawn = [str(entry) for entry in told.get("withdrawn", ())]
                 records = [Record(*values) for values in told.get("records", ())]
                 size = told.get("output_size")
             except (ValueError, TypeError, AttributeError):
                 break  # a power cut can leave blocks of zeros; what was flushed before them is whole
             self.entries.update(dict.fromkeys(entries))
+            for entry in withdrawn:
+                self.entries.pop(entry, None)
             added += records
             self.recorded_output_size = size if isinstance(size, int) else self.recorded_output_size
         # The journal is emptied last, so some of it may stand in the ledger already.
         requests = {record.request for record in added}
-        known = {_identity(record) for record in self.records if record.request in requests} if requests else set()
-        self._unsaved = [record for record in added if _identity(record) not in known]
+        known = {record for record in self.records if record.request in requests} if requests else set()
+        self._unsaved = [record for record in _latest(added) if record not in known]
         self.records += self._unsaved
 
 
-def _identity(record: Record) -> tuple[str, str, str]:
-    return record.request, record.study_instance_uid, record.finished
+def _latest(records: Iterable[Record]) -> list[Record]:
+    """Of the records about one verification of a study for one request the last, which is told when the row is done."""
+    latest: dict[tuple[str, str, str], Record] = {}
+    for record in records:
+        key = record.request, record.study_instance_uid, record.finished
+        latest.pop(key, None)
+        latest[key] = record
+    return list(latest.values())
 
 
 def _size(output: Path, checkpoint: Path) -> int:

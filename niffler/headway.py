@@ -35,7 +35,7 @@ class Headway:
         return {outcome: counted[outcome] for outcome in Outcome if counted[outcome]}
 
     def rows_done(self, rows: int, outcome: Outcome) -> None:
-        """So many more rows have their outcome."""
+        """So many more rows have their outcome; fewer than none where rows have lost it again."""
         self._done[outcome] += rows
 
     def sample(self, seconds: float, size: int) -> None:
@@ -57,7 +57,7 @@ class Headway:
         if seconds - began < RECENT_SECONDS:
             return None
         hours = (seconds - began) / 3600
-        return Rate((self._done.total() - done) / hours, (size - size_then) / hours)
+        return Rate(max(0, self._done.total() - done) / hours, (size - size_then) / hours)
 
     def seconds_left(self, seconds: float) -> float | None:
         """How much longer the rest takes at the average rate; None before there is one."""

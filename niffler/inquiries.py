@@ -1,7 +1,7 @@
 """The inquiries under way: which queries are to be asked next, and which requests have their answer."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from niffler.lookup import Group, Inquiry, LookupRules, Shortcuts, inquire
@@ -26,6 +26,7 @@ class Ticket:
     query: Query
     inquiry: _UnderWay
     position: int
+    asker: "Inquiries"
 
     @property
     def requests(self) -> Sequence[int]:
@@ -36,8 +37,8 @@ class Ticket:
 class Inquiries:
     """Carries on many inquiries side by side, so that their queries share associations."""
 
-    def __init__(self, requests: Sequence[Request], rules: LookupRules) -> None:
-        self._requests = requests
+    def __init__(self, request_of: Callable[[int], Request], rules: LookupRules) -> None:
+        self._request_of = request_of
         self._rules = rules
         self._shortcuts = Shortcuts()
         self._waiting: deque[Ticket] = deque()
@@ -61,17 +62,16 @@ class Inquiries:
 
     def begin(self, group: Group) -> None:
         """Begin to ask about a group of requests."""
-        requests = [self._requests[index] for index in group.requests]
+        requests = [self._request_of(index) for index in group.requests]
         inquiry = inquire(requests, group.kind, self._shortcuts, self._rules)
         self._count += 1
         self._open_requests += len(requests)
         self._ask(_UnderWay(group, inquiry, []), next(inquiry))
 
-    def take(self, most: int) -> list[Ticket]:
-        """The next queries, of one kind as one association needs them."""
+    def take(self, most: int, kind: FindKind | None = None) -> list[Ticket]:
+        """The next queries, of one kind as one association needs them; of which one may be given."""
         taken: list[Ticket] = []
         kept: list[Ticket] = []
-        kind: FindKind | None = None
         while self._waiting and len(taken) < most:
             ticket = self._waiting.popleft()
             kind = kind or ticket.query.kind
@@ -114,4 +114,4 @@ class Inquiries:
 
     def _ask(self, inquiry: _UnderWay, queries: list[Query]) -> None:
         inquiry.answers = [None] * len(queries)
-        self._waiting.extend(Ticket(query, inquiry, position) for position, query in enumerate(queries))
+        self._waiting.extend(Ticket(query, inquiry, position, self) for position, query in enumerate(queries))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from niffler.agenda import Agenda, Finished, row_result
+from niffler.agenda import Agenda, Decided, Finished, row_result
 from niffler.lookup import Group
 from niffler.vocabulary import Disagreement, Lookup, Outcome, Request, RowResult, Study, StudyResult
 
@@ -30,11 +30,19 @@ def nothing_is_verified(_study: Study) -> StudyResult | None:
 
 
 def begin(work: Agenda, request: int, *studies: Study) -> list[Finished]:
-    return work.begin_request(request, lookup(*studies), nothing_is_verified)
+    return list(work.begin_request(request, lookup(*studies), nothing_is_verified).finished)
 
 
 def good(study: Study, images: int = 3) -> StudyResult:
     return StudyResult(study, RETRIEVED, images, images)
+
+
+def moved(work: Agenda, study: Study, images: int = 3) -> list[Finished]:
+    """A study was retrieved, and the PACS has no more of it when it is asked again."""
+    tried = work.tried(good(study, images))
+    counted = work.counted(study, None)
+    assert (tried.comes_again, counted.comes_again, counted.decided.finished) == (False, False, ())
+    return list(tried.decided.finished)
 
 
 def bad(study: Study, outcome: Outcome = FAILED, detail: str = "C-MOVE: status C000H") -> StudyResult:
@@ -101,7 +109,7 @@ def test_attempts_of_the_lookup_are_those_of_the_row_where_they_are_more() -> No
     for _ in range(2):
         work.lookup_failed(0, "busy")
     begin(work, 0, A)
-    [finished] = work.tried(good(A)).finished
+    [finished] = moved(work, A)
     assert finished.result.attempts == 2
 
 
@@ -133,7 +141,7 @@ def test_a_study_that_failed_comes_again_after_all_the_others() -> None:
     begin(work, 0, A, B)
     work.next_studies(1)
     tried = work.tried(bad(A))
-    assert (tried.comes_again, tried.finished) == (True, ())
+    assert (tried.comes_again, tried.decided) == (True, Decided())
     assert work.next_studies(10) == [B]
     work.tried(good(B))
     assert (work.has_fresh_work, work.has_another_pass) == (False, True)
@@ -170,8 +178,8 @@ def test_a_study_that_never_succeeds_is_decided_after_max_attempts(outcome: Outc
     assert work.next_studies(1) == [A]
     tried = work.tried(bad(A, outcome))
     assert not tried.comes_again
-    assert [one.result.outcome for one in tried.finished] == [outcome]
-    assert tried.finished[0].result.attempts == max_attempts
+    assert [one.result.outcome for one in tried.decided.finished] == [outcome]
+    assert tried.decided.finished[0].result.attempts == max_attempts
     assert not work.has_another_pass
 
 
@@ -180,18 +188,17 @@ def test_a_study_that_succeeds_at_last_is_retrieved_with_all_its_attempts() -> N
     begin(work, 0, A)
     work.tried(bad(A))
     work.begin_pass()
-    [finished] = work.tried(good(A)).finished
+    [finished] = moved(work, A)
     assert finished.result == RowResult(RETRIEVED, 1, 3, 3, 2)
 
 
 def test_a_request_is_finished_when_its_last_study_is_decided() -> None:
     work = agenda()
     begin(work, 0, A, B)
-    first = work.tried(good(A))
-    assert (first.finished, dict(first.wanted_by)) == ((), {0: 2})
-    second = work.tried(good(B))
-    assert [one.request for one in second.finished] == [0]
-    assert [result.study for result in second.finished[0].studies] == [A, B]
+    assert moved(work, A) == []
+    [finished] = moved(work, B)
+    assert finished.request == 0
+    assert [result.study.study_instance_uid for result in finished.studies] == ["1.1", "1.2"]
 
 
 def test_a_study_that_two_rows_want_is_moved_once_and_finishes_both() -> None:
@@ -201,15 +208,16 @@ def test_a_study_that_two_rows_want_is_moved_once_and_finishes_both() -> None:
     assert work.next_studies(10) == [A, B]
     tried = work.tried(good(A))
     assert dict(tried.wanted_by) == {0: 1, 1: 2}
-    assert [one.request for one in tried.finished] == [0]
-    assert [one.request for one in work.tried(good(B)).finished] == [1]
+    assert [one.request for one in tried.decided.finished] == [0]
+    assert [one.request for one in work.counted(A, None).decided.settled] == [0]
+    assert [one.request for one in moved(work, B)] == [1]
 
 
 def test_a_row_that_wants_a_study_already_decided_does_not_move_it_again() -> None:
     work = agenda(max_attempts=1)
     begin(work, 0, A, B)
     work.next_studies(10)
-    work.tried(good(A))
+    moved(work, A)
     work.tried(bad(B))
     [finished] = begin(work, 1, A)
     assert finished.result.outcome is RETRIEVED
@@ -227,18 +235,27 @@ def test_a_row_that_wants_a_study_that_is_to_come_again_waits_with_the_other() -
     assert work.studies_waiting == 0
     work.begin_pass()
     assert work.next_studies(10) == [A]
-    assert [one.request for one in work.tried(good(A)).finished] == [0, 1]
+    assert [one.request for one in moved(work, A)] == [0, 1]
 
 
 def test_a_study_that_has_grown_since_it_was_complete_is_moved_again() -> None:
     work = agenda()
     begin(work, 0, A)
     work.next_studies(1)
-    work.tried(good(A, images=3))
+    moved(work, A, images=3)
     assert begin(work, 1, replace(A, announced_instances=5)) == []
     assert [study.study_instance_uid for study in work.next_studies(10)] == [A.study_instance_uid]
-    [finished] = work.tried(good(A, images=5)).finished
+    [finished] = moved(work, A, images=5)
     assert (finished.request, finished.result.outcome, finished.result.received) == (1, RETRIEVED, 5)
+
+
+def test_a_partial_study_of_which_no_more_was_announced_since_is_not_moved_again_for_another_row() -> None:
+    work = agenda(max_attempts=1)
+    begin(work, 0, replace(A, announced_instances=3))
+    work.next_studies(1)
+    work.tried(bad(A, PARTIAL))
+    [finished] = begin(work, 1, replace(A, announced_instances=3))
+    assert (finished.result.outcome, work.studies_waiting) == (PARTIAL, 0)
 
 
 def test_a_study_of_which_more_was_announced_while_it_was_moved_is_not_complete() -> None:
@@ -255,7 +272,7 @@ def test_a_study_that_is_announced_as_before_or_without_a_count_has_not_grown() 
     work = agenda()
     begin(work, 0, A)
     work.next_studies(1)
-    work.tried(good(A, images=3))
+    moved(work, A, images=3)
     for request, announced in enumerate((None, 2, 3), 1):
         [finished] = begin(work, request, replace(A, announced_instances=announced))
         assert finished.result.outcome is RETRIEVED
@@ -264,7 +281,7 @@ def test_a_study_that_is_announced_as_before_or_without_a_count_has_not_grown() 
 def test_a_study_of_an_earlier_checkpoint_whose_images_nobody_counted_is_not_moved_again() -> None:
     work = agenda()
     old = StudyResult(A, RETRIEVED, detail="from an earlier checkpoint, not verified")
-    [finished] = work.begin_request(0, lookup(replace(A, announced_instances=5)), lambda _study: old)
+    [finished] = work.begin_request(0, lookup(replace(A, announced_instances=5)), lambda _study: old).finished
     assert finished.result.outcome is RETRIEVED
 
 
@@ -280,9 +297,9 @@ def test_a_study_that_two_rows_find_for_two_patients_is_refused_to_the_second() 
 def test_what_is_verified_already_is_not_moved() -> None:
     work = agenda()
     verified = {A: good(A)}
-    assert work.begin_request(0, lookup(A, B), verified.get) == []
+    assert work.begin_request(0, lookup(A, B), verified.get) == Decided()
     assert work.next_studies(10) == [B]
-    [finished] = work.begin_request(1, lookup(A), verified.get)
+    [finished] = work.begin_request(1, lookup(A), verified.get).settled
     assert finished.result == RowResult(RETRIEVED, 1, 3, 3)
 
 
@@ -297,6 +314,73 @@ def test_rows_that_are_begun_when_the_run_ends_tell_what_is_decided() -> None:
     assert list(work.unfinished()) == [1]
 
 
+def test_a_row_is_finished_when_it_is_verified_and_settled_when_its_studies_are_counted_again() -> None:
+    work = agenda()
+    begin(work, 0, A, B)
+    assert moved(work, A) == []
+    tried = work.tried(good(B)).decided
+    [finished] = tried.finished
+    assert (finished.result, tried.settled) == (RowResult(RETRIEVED, 2, 6, 6, 1), ())
+    assert work.unfinished() == {}
+    counted = work.counted(B, 3).decided
+    assert (counted.finished, [one.result for one in counted.settled]) == ((), [finished.result])
+
+
+@pytest.mark.parametrize("announced", [None, 0, 2, 3])
+def test_a_retrieved_study_of_which_the_pacs_has_no_more_is_done(announced: int | None) -> None:
+    work = agenda()
+    begin(work, 0, A)
+    work.tried(good(A, images=3))
+    counted = work.counted(A, announced)
+    assert not counted.comes_again
+    assert [one.result for one in counted.decided.settled] == [RowResult(RETRIEVED, 1, 3, 3, 1)]
+
+
+def test_a_retrieved_study_of_which_the_pacs_has_more_now_opens_its_rows_again_and_is_moved_for_more() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    begin(work, 1, A, B)
+    work.next_studies(2)
+    work.tried(good(A, images=3))
+    counted = work.counted(A, 5)
+    assert (counted.comes_again, counted.result.outcome, counted.decided) == (True, PARTIAL, Decided(reopened=(0,)))
+    assert work.unfinished() == {0: (), 1: ()}
+    work.begin_pass()
+    assert work.next_studies(1) == [replace(A, announced_instances=5)]
+    [finished] = moved(work, A, images=5)
+    assert (finished.request, finished.result) == (0, RowResult(RETRIEVED, 1, 5, 5, 2))
+
+
+def test_a_row_that_asks_for_a_study_whose_count_is_still_to_be_asked_waits_for_it_too() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    work.next_studies(1)
+    work.tried(good(A))
+    decided = work.begin_request(1, lookup(A), nothing_is_verified)
+    assert ([one.request for one in decided.finished], decided.settled, work.studies_waiting) == ([1], (), 0)
+    assert [one.request for one in work.counted(A, 3).decided.settled] == [0, 1]
+
+
+def test_a_study_that_grows_at_each_attempt_is_partial_in_the_end() -> None:
+    work = agenda(max_attempts=2)
+    begin(work, 0, A)
+    for images in (3, 4):
+        work.tried(good(A, images=images))
+        counted = work.counted(A, images + 1)
+    assert (counted.comes_again, counted.decided.reopened) == (False, (0,))
+    [finished] = counted.decided.finished
+    assert (finished.result.outcome, finished.result.expected, finished.result.received) == (PARTIAL, 5, 4)
+    assert finished.result.detail == "the PACS announced 5 instances when it was asked again, 4 are on disk"
+
+
+def test_a_study_with_the_same_counts_at_each_attempt_says_so() -> None:
+    work = agenda(max_attempts=2)
+    begin(work, 0, A)
+    for _ in range(2):
+        tried = work.tried(bad(A, PARTIAL, detail="the PACS announced 3 instances and sent 1"))
+    assert tried.decided.finished[0].result.detail.endswith("sent 1; the same counts at each of 2 attempts")
+
+
 @settings(deadline=None)
 @given(
     wishes=st.lists(st.lists(st.sampled_from([A, B, C]), min_size=1, unique=True), min_size=1, max_size=5),
@@ -307,7 +391,7 @@ def test_every_request_is_finished_once_whatever_happens(
     wishes: list[list[Study]], max_attempts: int, chance: Random
 ) -> None:
     work = agenda(*(Group((request,)) for request in range(len(wishes))), max_attempts=max_attempts)
-    attempts = dict.fromkeys((A, B, C), 0)
+    attempts = {study.study_instance_uid: 0 for study in (A, B, C)}
     finished: list[Finished] = []
     while work.has_fresh_work or work.has_another_pass:
         if not work.has_fresh_work:
@@ -320,8 +404,12 @@ def test_every_request_is_finished_once_whatever_happens(
         if taken and chance.random() < 0.3:
             work.put_back([taken.pop()])
         for study in taken:
-            attempts[study] += 1
-            finished += work.tried(chance.choice([good(study), bad(study)])).finished
+            attempts[study.study_instance_uid] += 1
+            tried = work.tried(chance.choice([good(study), bad(study)]))
+            finished += tried.decided.finished
+            if tried.result.outcome is RETRIEVED:
+                counted = work.counted(study, chance.choice([None, 3, 4])).decided
+                finished = [one for one in finished if one.request not in counted.reopened] + [*counted.finished]
     assert sorted(one.request for one in finished) == list(range(len(wishes)))
     assert work.unfinished() == {}
     assert max(attempts.values()) <= max_attempts

@@ -666,7 +666,7 @@ def keys_of(tickets: Sequence[Ticket]) -> list[dict[str, str]]:
 
 def test_queries_are_handed_out_in_their_order_and_no_more_than_wanted() -> None:
     requests = [request(AccessionNumber=f"A{number}") for number in range(3)]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     for index in range(3):
         inquiries.begin(Group((index,)))
     assert (inquiries.waiting, inquiries.open_groups, inquiries.open_requests) == (3, 3, 3)
@@ -678,7 +678,7 @@ def test_queries_are_handed_out_in_their_order_and_no_more_than_wanted() -> None
 def test_one_association_is_given_queries_of_one_kind() -> None:
     requests = [request(SeriesInstanceUID=f"1.{number}") for number in range(2)]
     requests[1:1] = [request(PatientID=f"P{number}") for number in range(3)]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     for index in range(5):
         inquiries.begin(Group((index,)))
     assert keys_of(inquiries.take(1)) == [{"SeriesInstanceUID": "1.0"}]
@@ -693,7 +693,7 @@ def test_a_query_of_another_kind_keeps_its_place() -> None:
         request(SeriesInstanceUID="1.1"),
         *(request(PatientID=f"P{n}") for n in (1, 2)),
     ]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     for index in range(4):
         inquiries.begin(Group((index,)))
     assert keys_of(inquiries.take(2)) == [{"PatientID": "P0"}, {"PatientID": "P1"}]
@@ -702,7 +702,7 @@ def test_a_query_of_another_kind_keeps_its_place() -> None:
 
 def test_an_answer_goes_to_the_request_it_belongs_to_in_whatever_order_answers_come() -> None:
     requests = [request(PatientID="P1"), request(PatientID="P2")]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     for index in range(2):
         inquiries.begin(Group((index,)))
     first, second = inquiries.take(2)
@@ -714,7 +714,7 @@ def test_an_answer_goes_to_the_request_it_belongs_to_in_whatever_order_answers_c
 
 
 def test_a_group_is_told_when_its_last_query_is_answered() -> None:
-    inquiries = Inquiries([request(PatientID="P1", SeriesDescription="A")], STUDY_ROOT)
+    inquiries = Inquiries([request(PatientID="P1", SeriesDescription="A")].__getitem__, STUDY_ROOT)
     inquiries.begin(Group((0,)))
     [studies] = inquiries.take(10)
     assert inquiries.answer(studies, answer(study_match("1.1"), study_match("1.2"))) == []
@@ -726,7 +726,7 @@ def test_a_group_is_told_when_its_last_query_is_answered() -> None:
 
 def test_a_group_is_told_by_the_indexes_of_its_requests() -> None:
     requests = [request(PatientID="X", AccessionNumber="A0"), *PATIENT_ROWS]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     inquiries.begin(Group((1, 2, 3), "patient"))
     assert inquiries.open_requests == 3
     [ticket] = inquiries.take(10)
@@ -737,7 +737,7 @@ def test_a_group_is_told_by_the_indexes_of_its_requests() -> None:
 
 
 def test_queries_that_nobody_came_to_are_the_next_again() -> None:
-    inquiries = Inquiries([request(PatientID=f"P{number}") for number in range(4)], STUDY_ROOT)
+    inquiries = Inquiries([request(PatientID=f"P{number}") for number in range(4)].__getitem__, STUDY_ROOT)
     for index in range(4):
         inquiries.begin(Group((index,)))
     taken = inquiries.take(3)
@@ -747,7 +747,7 @@ def test_queries_that_nobody_came_to_are_the_next_again() -> None:
 
 
 def test_the_inquiry_that_an_association_broke_at_is_given_up_and_the_others_are_not() -> None:
-    inquiries = Inquiries([request(PatientID=f"P{number}") for number in range(3)], STUDY_ROOT)
+    inquiries = Inquiries([request(PatientID=f"P{number}") for number in range(3)].__getitem__, STUDY_ROOT)
     for index in range(3):
         inquiries.begin(Group((index,)))
     taken = inquiries.take(3)
@@ -758,7 +758,7 @@ def test_the_inquiry_that_an_association_broke_at_is_given_up_and_the_others_are
 
 def test_a_shared_query_that_broke_the_association_is_not_asked_again() -> None:
     requests = [*PATIENT_ROWS, *[request(PatientID="P2", AccessionNumber=f"B{number}") for number in range(3)]]
-    inquiries = Inquiries(requests, STUDY_ROOT)
+    inquiries = Inquiries(requests.__getitem__, STUDY_ROOT)
     inquiries.begin(Group((0, 1, 2), "patient"))
     taken = inquiries.take(10)
     assert inquiries.put_back(taken, taken[0]) == Group((0, 1, 2), "patient")
