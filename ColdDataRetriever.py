@@ -951,7 +951,8 @@ class Extraction:
         movers = [association.at for association in self.connections.movers]
         finders = [association.at for association in self.connections.finders]
         requests = {request for study in movers if study for request in self.agenda.wanting(study)[:1]}
-        requests = requests or {request for ticket in finders if ticket for request in ticket.requests[:1]}
+        looking_up = [ticket for ticket in finders if ticket and not self.recounts.asked(ticket)]
+        requests = requests or {request for ticket in looking_up for request in ticket.requests[:1]}
         return [self.worklist.lines[self.rows_of(request)[0]] for request in requests]
 
     def tell(self) -> None:

@@ -111,7 +111,8 @@ class Listener:
         while any(thread.is_alive() for thread in waiting) and time.monotonic() < end:
             for association in associations:  # pynetdicom may go on waiting for a message on a connection that is cut
                 association.dimse.msg_queue.put((None, None))
-                association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+                to_user: Any = association.dul.to_user_queue  # its annotation leaves out the None that it is made for
+                to_user.put(None)
             for thread in waiting:
                 if thread.is_alive():
                     thread.join(timeout=0.02)

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,7 +59,7 @@ class Checkpoint:
 
     def record(self, entries: Iterable[str], records: Iterable[Record]) -> None:
         """Record what is complete; on disk when this returns. Raises GaveUpError where the disk refuses."""
-        new = [entry for entry in entries if entry not in self.entries]
+        new = list(dict.fromkeys(entry for entry in entries if entry not in self.entries))
         added = list(records)
         self._tell({"entries": new, "records": added})
         self.entries.update(dict.fromkeys(new))
@@ -87,7 +87,7 @@ class Checkpoint:
     def save(self) -> None:
         """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
         try:
-            _append(self.ledger_path, record_lines(_latest(self._unsaved)))
+            _append(self.ledger_path, record_lines(_without_settled(self._unsaved)))
             self._unsaved = []
             write_atomically(self.path, pickle.dumps(list(self.entries)))
             if self._journal is not None:
@@ -108,7 +108,7 @@ class Checkpoint:
         anything complete, and the ledger last.
         """
         try:
-            _append(self.ledger_path, record_lines(self._unsaved))
+            _append(self.ledger_path, record_lines(_without_settled(self._unsaved)))
             self._unsaved = []
             if self.continues:
                 write_atomically(self.path, pickle.dumps(list(self.entries)))
@@ -155,18 +155,18 @@ class Checkpoint:
         # The journal is emptied last, so some of it may stand in the ledger already.
         requests = {record.request for record in added}
         known = {record for record in self.records if record.request in requests} if requests else set()
-        self._unsaved = [record for record in _latest(added) if record not in known]
+        self._unsaved = [record for record in _without_settled(added) if record not in known]
         self.records += self._unsaved
 
 
-def _latest(records: Iterable[Record]) -> list[Record]:
-    """Of the records about one verification of a study for one request the last, which is told when the row is done."""
-    latest: dict[tuple[str, str, str], Record] = {}
-    for record in records:
-        key = record.request, record.study_instance_uid, record.finished
-        latest.pop(key, None)
-        latest[key] = record
-    return list(latest.values())
+def _without_settled(records: Sequence[Record]) -> list[Record]:
+    """Leave out the records of only studies whose requests were complete later, as a record of their own says."""
+    complete = {(record.request, record.study_instance_uid, record.finished) for record in records if record.studies}
+    return [
+        record
+        for record in records
+        if record.studies or (record.request, record.study_instance_uid, record.finished) not in complete
+    ]
 
 
 def _size(output: Path, checkpoint: Path) -> int:

@@ -16,7 +16,8 @@ class Record(NamedTuple):
     """One study of one request as it was verified, or, without a UID, a request whose answer is complete.
 
     ``studies`` is how many the request has in all. The record of a request stands after those of its studies; that of
-    its only study says it all, but has 0 there as long as the request is not complete. A tuple, as a list can have a million of them.
+    its only study says it all, but has 0 there as long as the request is not complete. A tuple, as
+    a list can have a million of them.
     """
 
     request: str

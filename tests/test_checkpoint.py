@@ -449,12 +449,31 @@ def test_a_ledger_is_a_csv_with_a_header(base: Path) -> None:
     ]
 
 
+def test_a_study_and_the_row_that_it_completes_are_one_line_of_the_ledger(base: Path) -> None:
+    checkpoint = begun(base)
+    begun_row = record(1)._replace(studies=0)
+    checkpoint.record(["P1"], [begun_row])
+    checkpoint.record([], [record(1)._replace(studies=1)])
+    assert Checkpoint(base).records == [record(1)._replace(studies=1)]
+    checkpoint.close()
+    assert read_ledger(ledger_of(base)) == [record(1)._replace(studies=1)]
+
+
+def test_what_was_withdrawn_is_not_complete_whether_the_run_ended_in_good_order_or_not(base: Path) -> None:
+    checkpoint = begun(base)
+    checkpoint.record(["P1", "P2"], [])
+    checkpoint.withdraw(["P1", "P3"])
+    assert list(Checkpoint(base).entries) == ["P2"]
+    checkpoint.close()
+    assert list(Checkpoint(base).entries) == ["P2"]
+
+
 _PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))
 _COUNTS = st.integers(0, 10**9)
 
 
 @hypothesis_settings(deadline=None)
-@given(st.lists(st.builds(Record, _PLAIN, _COUNTS, _PLAIN, _PLAIN, _PLAIN, _COUNTS, _COUNTS, _COUNTS,
+@given(st.lists(st.builds(Record, _PLAIN, st.integers(1, 10**9), _PLAIN, _PLAIN, _PLAIN, _COUNTS, _COUNTS, _COUNTS,
                           st.floats(0, 1e9), _COUNTS, _PLAIN), max_size=3))  # fmt: skip
 def test_records_come_back_from_ledger_and_journal_as_they_were(records: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:
