@@ -462,7 +462,7 @@ def test_a_study_and_the_row_that_it_completes_are_one_line_of_the_ledger(base: 
 def test_what_was_withdrawn_is_not_complete_whether_the_run_ended_in_good_order_or_not(base: Path) -> None:
     checkpoint = begun(base)
     checkpoint.record(["P1", "P2"], [])
-    checkpoint.withdraw(["P1", "P3"])
+    checkpoint.take_back(["P1", "P3"])
     assert list(Checkpoint(base).entries) == ["P2"]
     checkpoint.close()
     assert list(Checkpoint(base).entries) == ["P2"]
