@@ -35,7 +35,14 @@ from niffler.brief import brief_html, brief_text
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools, tools_folder
-from niffler.errors import CannotStartError, GaveUpError, NifflerError, StoppedError, WrongInputError
+from niffler.errors import (
+    CannotStartError,
+    GaveUpError,
+    NifflerError,
+    OutsideWindowError,
+    StoppedError,
+    WrongInputError,
+)
 from niffler.figures import Figures
 from niffler.headway import Headway
 from niffler.inquiries import Inquiries, Ticket
@@ -234,7 +241,7 @@ class Extraction:
                         self.metadata.begin(self.checkpoint.recorded_output_size)
                     self.checkpoint.begin()
                     self.work()
-            except (GaveUpError, StoppedError) as reason:
+            except (GaveUpError, OutsideWindowError, StoppedError) as reason:
                 return self.finish(reason)
             except NifflerError:
                 raise
@@ -518,6 +525,9 @@ class Extraction:
             self.patience.was_not_needed(time.monotonic() - self.shut_at)
         self.is_open = is_open
         self.has_been_open = self.has_been_open or is_open
+        if not is_open and self.settings.exit_outside_window and not (self.connections.are_busy or self.settling):
+            opening = in_local_time(self.window.next_opening(now))
+            raise OutsideWindowError(f"the nightly window is shut; start the same command again at {opening}")
 
     def watch_progress(self) -> None:
         """Break off a C-MOVE that says again and again that it is pending and brings nothing."""
@@ -1154,7 +1164,7 @@ class Extraction:
         self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
         self.write_manifest(to_share=True)
         figures = self.write_report(self.head)
-        if not isinstance(reason, StoppedError):
+        if not isinstance(reason, (OutsideWindowError, StoppedError)):
             self.send_email(title, summary, figures)
         return exit_code
 

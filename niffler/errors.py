@@ -27,6 +27,13 @@ class GaveUpError(NifflerError):
     exit_code = 4
 
 
+class OutsideWindowError(NifflerError):
+    """The nightly window is shut, and the run does not wait for the next one; what is done is saved."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h: to be tried again later."""
+
+
 class StoppedError(NifflerError):
     """The run was asked to stop by a signal; its exit code is the one that shells give for it."""
 

@@ -239,6 +239,9 @@ class ExtractionSettings(_Keys):
     report_identifiers: Flag = Field(
         False, description="name identifiers and details of rows on the report page, which otherwise has none"
     )
+    exit_outside_window: Flag = Field(
+        False, description="end with exit code 75 where a run would sleep until StartHour (NightlyOnly)"
+    )
     allow_wildcards: Flag = Field(False, description="send * ? and \\ in values, which are refused otherwise")
 
     @property

@@ -156,3 +156,39 @@ def test_each_morning_an_email_says_how_far_it_is_if_that_is_asked_for(tmp_path:
             assert "PatientID holds a wildcard" in body
             assert [value for value in patient_data(studies) if value in body] == []
         assert "[EXTRACTION COMPLETE]" in complete.message["Subject"]
+
+
+def test_a_run_that_is_not_to_wait_for_the_next_night_ends_with_exit_code_75_and_goes_on_when_started_again(
+    tmp_path: Path,
+) -> None:
+    studies = generate_studies(tmp_path / "studies", 6, instances=2, size=16)
+    clock = MovedClock(tmp_path / "clock")
+    clock.set("2026-03-01 23:00:00")
+    with from_pacs(tmp_path) as (extraction, pacs):
+        extraction.system = {"NightlyOnly": True}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+
+        def morning() -> None:
+            clock.set("2026-03-02 07:00:00")
+            extraction.wait_until_it_says(SHUT)
+
+        pacs.script(faults.call(morning, "move").nth(2))
+        finished = extraction.run("--ExitOutsideWindow", "true", environment=clock.environment)
+        assert finished.exit_code == 75, finished.output
+        assert "start the same command again at 2026-03-02 19:00" in finished.output.splitlines()[-1]
+        moved = pacs.moved()
+        assert len(moved) in (2, 3), "the study under way is finished, and one more at most is begun"
+        assert extraction.words() == ["retrieved"] * len(moved) + ["pending"] * (6 - len(moved))
+
+        finished = extraction.run("--ExitOutsideWindow", "true", environment=clock.environment)
+        assert (finished.exit_code, pacs.moved()) == (75, moved), "by day nothing is begun"
+
+        clock.set("2026-03-02 19:00:00")
+        finished = extraction.run("--ExitOutsideWindow", "true", environment=clock.environment)
+        assert finished.exit_code == 0, finished.output
+        assert sorted(pacs.moved()) == sorted(study.study_instance_uid for study in studies)
+        assert set(extraction.instances()) == all_instances(studies)
+
+        clock.set("2026-03-03 12:00:00")
+        finished = extraction.run("--ExitOutsideWindow", "true", environment=clock.environment)
+        assert finished.exit_code == 0, "where nothing is left no night is waited for"

@@ -242,6 +242,7 @@ def test_paths_are_those_of_the_current_folder_or_whole(folder: Folder, tmp_path
         ("SendEmail", "true", "send_email", True),
         ("YourEmail", "me@hospital.example", "your_email", "me@hospital.example"),
         ("AllowWildcards", "true", "allow_wildcards", True),
+        ("ExitOutsideWindow", "true", "exit_outside_window", True),
     ],
 )
 def test_each_key_of_the_extraction_is_an_option(
