@@ -5,22 +5,16 @@ from niffler import first  # noqa: F401
 
 # isort: split
 import argparse
-import logging
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
+from niffler.echo import NOT_CONNECTED, c_echo
 from niffler.errors import NifflerError
-from niffler.settings import SystemSettings
 from niffler.settings_files import read_system_settings
 
 SECONDS = 10.0
-NOT_CONNECTED = "Association rejected, aborted or never connected"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,31 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NifflerError as failure:
         print(failure, file=sys.stderr)
         return failure.exit_code
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    status: list[int] = []
-    # Each step has a time limit of its own; the thread makes sure of the whole.
-    echo = threading.Thread(target=lambda: status.extend(c_echo(system)), daemon=True)
-    echo.start()
-    echo.join(SECONDS)
-    print(f"C-ECHO request status: 0x{status[0]:04x}" if status else NOT_CONNECTED, flush=True)
-    return 0 if status == [0] else 1
-
-
-def c_echo(system: SystemSettings) -> list[int]:
-    """The status that the PACS answered; nothing where it did not."""
-    entity = AE(ae_title=system.query_aet.ae_title)
-    entity.add_requested_context(Verification)
-    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = SECONDS
-    try:
-        association = entity.associate(system.src_aet.host, system.src_aet.port, ae_title=system.src_aet.ae_title)
-    except OSError:  # a host that nobody knows
-        return []
-    if not association.is_established:
-        return []
-    answer = association.send_c_echo()
-    status = [int(answer.Status)] if "Status" in answer else []
-    association.release()
-    return status
+    status = c_echo(system.src_aet, system.query_aet.ae_title, SECONDS)
+    print(NOT_CONNECTED if status is None else f"C-ECHO request status: 0x{status:04x}", flush=True)
+    return 0 if status == 0 else 1
 
 
 if __name__ == "__main__":
