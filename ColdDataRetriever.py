@@ -48,7 +48,7 @@ from niffler.headway import Headway
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.log import RecentProblems, start_log
-from niffler.looks import report, status, verify
+from niffler.looks import dry_run, report, status, verify
 from niffler.lookup import LookupRules, plan
 from niffler.manifest import (
     Head,
@@ -157,6 +157,8 @@ def look(settings: Settings) -> int:
             return report.run(settings)
         case Task.VERIFY:
             return verify.run(settings)
+        case Task.DRY_RUN:
+            return dry_run.run(settings)
         case _:
             raise AssertionError(settings.task)
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -240,3 +241,16 @@ def _append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 os.truncate(path, size)  # half a line would spoil the next
             raise
+
+
+def copy_checkpoint(base: Path, folder: Path) -> Path:
+    """Copy what the checkpoint of a list consists of, for reading beside a run; returns the base of the copy."""
+    names = (f"{base.name}.pickle.journal", f"{base.name}.studies.csv", f"{base.name}.pickle")
+    for name in names:  # in the reverse order of writing: what one of them loses meanwhile stands in the next
+        try:
+            shutil.copyfile(base.with_name(name), folder / name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise WrongInputError(f"{base.with_name(name)}: cannot be read: {error.strerror}") from None
+    return folder / base.name

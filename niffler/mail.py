@@ -6,6 +6,7 @@ import socket
 from email.message import EmailMessage
 
 _SECONDS = 30.0
+_GREETING_SECONDS = 10.0
 
 
 def send_report(host: str, port: int, to: str, subject: str, text: str, html: str = "") -> str:
@@ -25,3 +26,12 @@ def send_report(host: str, port: int, to: str, subject: str, text: str, html: st
         reason = str(error).replace("\n", " ")
         return f"the mail server {host}:{port} did not take it ({reason}); see SmtpHost and SmtpPort in system.json"
     return ""
+
+
+def fault_of_server(host: str, port: int) -> str:
+    """Why the mail server cannot be used; empty where it answers."""
+    try:
+        with smtplib.SMTP(host, port, timeout=_GREETING_SECONDS):
+            return ""
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        return f"the mail server {host}:{port} does not answer ({error}); see SmtpHost and SmtpPort in system.json"

@@ -265,6 +265,9 @@ class LookOptions(_Keys):
 
     verify: Flag = Field(False, description="compare the images on disk with what was retrieved; asks no PACS")
     dry_run: Flag = Field(False, description="check everything and say what a run would retrieve; moves nothing")
+    dry_run_rows: Whole = Field(
+        0, ge=0, description="of how many rows, spread over the list, a dry run asks the PACS; 0: of all"
+    )
     status: FlagOrWatch = Field(
         False, description="say how far the extraction of the list is; watch: go on saying it until the run ends"
     )

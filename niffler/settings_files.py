@@ -116,6 +116,8 @@ def _look(options: dict[str, str], faults: list[str]) -> LookOptions:
     if len(look.tasks) > 1:
         both = " and ".join(f"--{task.value}" for task in look.tasks)
         faults.append(f"{COMMAND_LINE}: {both} are different tasks; give one of them")
+    if "DryRunRows" in given and not look.dry_run:
+        faults.append(f"{COMMAND_LINE}: --DryRunRows is for a dry run; give --DryRun true too")
     return look
 
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -71,13 +72,11 @@ def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
 
     Raises SlotTakenError where there is none.
     """
-    folder = _lock_folder()
-    name = hashlib.sha256(source.encode()).hexdigest()[:16]
     with contextlib.ExitStack() as held:
-        with _locked(folder / "count.lock", wait=True):
+        with _locked(_lock_folder() / "count.lock", wait=True):
             extractions = _extractions()
             running = Running(len(extractions), len(_tools("storescp")))
-            claimed = held.enter_context(_locked(folder / f"pacs-{name}.lock", wait=False))
+            claimed = held.enter_context(_locked(_lock_of(source), wait=False))
             # Of two that start at once each sees the other; only those that are older than oneself are in the way.
             before = sum(started < extractions.get(os.getpid(), _LATEST) for started in extractions.values())
             if not claimed:
@@ -85,6 +84,20 @@ def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
             if before >= most_processes:
                 raise SlotTakenError(running, f"MaxNifflerProcesses in system.json is {most_processes}")
         yield running
+
+
+def is_source_in_use(source: str) -> bool:
+    """Whether an extraction uses this PACS now. Takes no place, and delays whoever takes one by a moment only."""
+    with (
+        _locked(_lock_folder() / "count.lock", wait=True),
+        _locked(_lock_of(source), wait=False) as is_free,
+    ):
+        return not is_free
+
+
+def extractions_running() -> int:
+    """How many extractions run on this machine."""
+    return len(_extractions())
 
 
 @contextlib.contextmanager
@@ -98,8 +111,8 @@ def claim_file(path: Path) -> Iterator[None]:
 
 
 def leftover_tools(receiving: str, source: str) -> list[LeftoverTool]:
-    """The tools that work for an AE (AET:PORT) or ask this PACS as it, and descend from no living extraction."""
-    living = _extractions().keys()
+    """The tools that work for an AE (AET:PORT) or ask this PACS as it, and descend from no living run of the script."""
+    living = _scripts().keys()
     leftovers = []
     for process, name in _tools(*_TOOLS):
         with contextlib.suppress(psutil.Error):
@@ -152,6 +165,18 @@ def remove_private_folders() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def fault_of_port(port: int) -> str:
+    """Why nothing could listen on a port; empty where something could. Nobody is kept from it."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            holder = port_holder(port)
+            return f"port {port} is held by {holder}" if holder else f"port {port}: {error.strerror}"
+    return ""
+
+
 def port_holder(port: int) -> str:
     """Who listens on a port, where this user may know; else nothing."""
     with contextlib.suppress(psutil.Error):
@@ -176,14 +201,19 @@ def receives_into(folder: Path) -> bool:
 def _extractions() -> dict[int, tuple[float, int]]:
     """The extractions by PID, each with what puts them into the order of their start.
 
-    They are Python processes whose script is ColdDataRetriever.py, but for those that only look at an extraction.
+    They are the runs of the script but for those that only look at an extraction.
     """
+    return {pid: (started, pid) for pid, (started, words) in _scripts().items() if not _only_looks(words)}
+
+
+def _scripts() -> dict[int, tuple[float, list[str]]]:
+    """The Python processes whose script is ColdDataRetriever.py: when each began, and its command line."""
     found = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if process.status() != psutil.STATUS_ZOMBIE and _script(words) == SCRIPT and not _only_looks(words):
-                found[process.pid] = (process.create_time(), process.pid)
+            if process.status() != psutil.STATUS_ZOMBIE and _script(words) == SCRIPT:
+                found[process.pid] = (process.create_time(), words)
     return found
 
 
@@ -233,6 +263,10 @@ def _tools(*names: str) -> list[tuple[psutil.Process, str]]:
 
 def _option(words: Sequence[str], option: str) -> str:
     return next((words[index + 1] for index, word in enumerate(words[:-1]) if word == option), "")
+
+
+def _lock_of(source: str) -> Path:
+    return _lock_folder() / f"pacs-{hashlib.sha256(source.encode()).hexdigest()[:16]}.lock"
 
 
 def _lock_folder() -> Path:

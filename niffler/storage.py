@@ -1,6 +1,7 @@
 """The folder that receives: whether it is still there, how much fits, what a dead receiver left in it."""
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,21 @@ def open_storage(folder: Path, least_free_gigabytes: float) -> Storage:
     except OSError as error:
         raise WrongInputError(f"StorageFolder {folder}: cannot be made: {error.strerror}; choose another") from None
     return Storage(folder, _identity(folder), least_free_gigabytes * 1e9)
+
+
+def fault_of_folder(folder: Path) -> str:
+    """Why no file can be made in a folder, or, where there is none, beside it; empty where one can. Leaves nothing."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{existing}: cannot be written: {error.strerror}"
+
+
+def free_bytes(folder: Path) -> int:
+    """How much room the disk of a folder has, or, where there is none yet, the disk that it would be on."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
 def is_empty(folder: Path) -> bool:

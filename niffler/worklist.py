@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ def rows_by_request(worklist: Worklist) -> Callable[[int], Sequence[int]]:
         return rows
 
     return rows_of
+
+
+def without_value(fault: str) -> str:
+    """The reason of a fault alone, equal for equal reasons: no line, and nothing of what stood in the cell."""
+    reason = re.sub(r"^line \d+: ", "", fault)
+    reason = re.sub(r" '.*' (?=\w)", " ", reason, count=1, flags=re.DOTALL)
+    return re.sub(r" writes it \(.*\);", " writes it;", reason)
 
 
 def modified_csv(csv_file: Path) -> Path:
