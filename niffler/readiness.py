@@ -121,10 +121,8 @@ def of_pacs(settings: Settings) -> Check:
 def of_way_back(settings: Settings) -> Check:
     """What only a C-MOVE can show."""
     system = settings.system
-    return note(
-        f"not tried, as it needs a C-MOVE: whether the PACS knows {system.dest_aet} as a move destination and reaches "
-        f"{f'port {system.query_aet.port} of this machine' if settings.receives_here else 'it'}; the first study shows"
-    )
+    port = f" and reaches port {system.query_aet.port} here" if settings.receives_here else ""
+    return note(f"only a first study will show whether the PACS knows {system.dest_aet} as a move destination{port}")
 
 
 def of_email(settings: Settings) -> Check:
@@ -138,11 +136,6 @@ def of_time(settings: Settings, now: datetime) -> Check:
     """When the window is open."""
     window, nightly = Window(settings.system.start_hour, settings.system.end_hour), settings.system.nightly_only
     if not nightly or window.is_open(now):
-        return Check(
-            "the nightly window is open" if settings.system.nightly_only else "NightlyOnly is false: no window"
-        )
+        return Check("the nightly window is open" if nightly else "NightlyOnly is false: any hour will do")
     opening = in_local_time(window.next_opening(now))
-    return note(
-        f"the nightly window is shut until {opening}; a dry run asks by C-FIND now all the same, which moves nothing: "
-        "if even that disturbs by day, press Ctrl-C, or ask about a few rows with --DryRunRows"
-    )
+    return note(f"the nightly window is shut until {opening}; C-FIND is asked all the same, which moves nothing")
