@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Never
+
+from tqdm import tqdm
 
 from niffler import findings, forecast, readiness, slots
 from niffler.books import Books, carried_rows
@@ -23,7 +26,6 @@ from niffler.ledger import Record, read_ledger
 from niffler.lookup import LookupRules
 from niffler.metadata import OUTPUT_NAME
 from niffler.plan_words import in_words
-from niffler.progress import Progress
 from niffler.readiness import Check, Verdict
 from niffler.settings import InformationModel, Mode, Settings
 from niffler.survey import Survey
@@ -155,22 +157,24 @@ def _ask(settings: Settings, plan: Plan, tools: Tools, folder: Path) -> NifflerE
         if slots.is_source_in_use(str(system.src_aet)):
             raise CannotStartError("an extraction from the same PACS has begun, which the dry run leaves it to")
 
-    progress = Progress(len(chosen), 0)
+    asked = 0
+    bar: tqdm[Never] = tqdm(total=len(chosen), unit="row", disable=not sys.stderr.isatty())
     said_at = time.monotonic()
     try:
         with _stopping(survey):
             for request, lookup in survey.answers(tools, folder, before_asking=leave_to_extraction):
                 plan.note(request, lookup, system.max_studies_per_row if retrieves else rules.most_matches)
-                progress.rows_done(1)
-                if not sys.stderr.isatty() and time.monotonic() - said_at > _SECONDS_BETWEEN_LINES:
+                asked += 1
+                bar.update()
+                if bar.disable and time.monotonic() - said_at > _SECONDS_BETWEEN_LINES:
                     said_at = time.monotonic()
-                    _say(f"{progress.done} of {progress.total} are asked")
+                    _say(f"{asked} of {len(chosen)} are asked")
     except NifflerError as reason:
-        progress.close()
+        bar.close()
         why = "stopped" if isinstance(reason, StoppedError) else str(reason)
-        _say(f"{why}: {progress.done} of {progress.total} were asked")
+        _say(f"{why}: {asked} of {len(chosen)} were asked")
         return reason
-    progress.close()
+    bar.close()
     return None
 
 
