@@ -41,11 +41,6 @@ class Books:
         """What is known of each of them."""
         return [record for record in self._by_study.values() if self._has(_study_entry(record))]
 
-    @property
-    def records(self) -> Sequence[Record]:
-        """What earlier runs entered into the ledger."""
-        return self._checkpoint.records
-
     def carried_row(self, request: Request) -> RowResult | None:
         """The result of a row whose retrieval is complete according to the checkpoint, else None.
 

@@ -31,7 +31,7 @@ class Survey:
         self._system = system
         self._connections = Connections()
         self._agenda = Agenda(plan(requests, wanted, patient_root=rules.patient_root), system.max_attempts)
-        self._inquiries = Inquiries(requests, rules)
+        self._inquiries = Inquiries(requests.__getitem__, rules)
         self._portion = Portion(system.queries_per_association)
         self._patience = Patience(system.give_up_minutes * 60)
         self._breaker = Breaker()
