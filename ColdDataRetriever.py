@@ -326,17 +326,21 @@ class Extraction:
         carried = carried_rows(self.books, requests, retrieves=self.retrieves) if self.checkpoint.entries else {}
         for index, result in carried.items():
             self.results[index] = result
+        wanted = [index for index, result in enumerate(self.results) if result is PENDING]
+        # Verified, but the run before ended before it asked the PACS again whether there is more: that is asked now.
+        begun = {index: row for index in wanted if (row := self.books.begun_row(requests[index])) is not None}
+        self.begun = set(begun)
+        for index, verified in begun.items():
+            self.results[index] = verified
         done = Counter({Outcome.INVALID: len(self.worklist.faults)})
-        for index, result in carried.items():
-            done[result.outcome] += len(self.rows_of(index))
+        for index in (*carried, *self.begun):
+            done[self.results[index].outcome] += len(self.rows_of(index))
         if carried:
-            logging.info(
-                "%s: %d rows are complete already", self.checkpoint.path, done.total() - len(self.worklist.faults)
-            )
+            rows = sum(len(self.rows_of(index)) for index in carried)
+            logging.info("%s: %d rows are complete already", self.checkpoint.path, rows)
         if self.receives_here and (warning := self.warning_of_storage()):
             self.remarks.append(warning)
             logging.warning(warning)
-        wanted = (index for index, result in enumerate(self.results) if result is PENDING)
         self.agenda = Agenda(plan(requests, wanted, patient_root=self.patient_root), self.system.max_attempts)
         most_studies = self.system.max_studies_per_row if self.retrieves else None
         rules = LookupRules(self.patient_root, columns, most_studies, self.most_matches)
@@ -591,7 +595,7 @@ class Extraction:
         are_last = not (self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work)
         are_last = are_last and not any(mover.is_busy for mover in self.connections.movers)
         are_old = time.monotonic() - self.recount_since >= RECOUNT_SECONDS
-        if kind is not None or are_last or are_old or self.recounts.waiting >= STUDIES_IN_A_LIST:
+        if (kind is not None and most > 0) or are_last or are_old or self.recounts.waiting >= STUDIES_IN_A_LIST:
             self.recounts.begin()
             self.recount_since = math.inf
         return self.recounts.take(most, kind)
@@ -639,8 +643,8 @@ class Extraction:
                 case Answered(item=Ticket() as ticket, answer=QueryAnswer() as answer):
                     self.patience.heard()
                     if self.recounts.asked(ticket):
-                        for study, announced, failure in self.recounts.answer(ticket, answer):
-                            self.recounted(study, announced, failure)
+                        for study, lookup in self.recounts.answer(ticket, answer):
+                            self.recounted(study, lookup)
                         continue
                     for request, lookup in self.inquiries.answer(ticket, answer):
                         self.looked_up(request, lookup)
@@ -697,6 +701,9 @@ class Extraction:
             detail = "the PACS has no such study; are the values right, and of its kind of identifier?"
             self.finished([Finished(request, RowResult(Outcome.NOT_FOUND, attempts=1, detail=detail))])
         elif self.retrieves:
+            if request in self.begun:
+                self.begun.discard(request)
+                self.reopened(request)
             self.decided(self.agenda.begin_request(request, lookup, self.books.verified))
         else:
             self.found(request, lookup)
@@ -779,12 +786,24 @@ class Extraction:
             self.recount_since = min(self.recount_since, time.monotonic())
         self.decided(tried.decided, why)
 
-    def recounted(self, study: Study, announced: int | None, failure: str) -> None:
+    def recounted(self, study: Study, lookup: Lookup) -> None:
         """The count of a retrieved study was asked again: if the PACS has more of it now, it is moved again."""
-        if failure:
-            logging.warning("the count of a retrieved study could not be asked again (%s)", without_comments(failure))
-        tried = self.agenda.counted(study, announced)
-        self.decided(tried.decided)
+        if lookup.failure:
+            why = without_comments(lookup.failure)
+            if remedy(Outcome.FAILED, lookup.status, 0) is Remedy.AGAIN_AFTER_PAUSE:
+                self.short_of_resources(why)
+            self.not_recounted(study, why)
+            return
+        announced = lookup.studies[0].announced_instances if lookup.studies else None
+        self.decided(self.agenda.counted(study, announced).decided)
+
+    def not_recounted(self, study: Study, why: str) -> None:
+        """The PACS did not say how much it has of a retrieved study: it is asked again, at last by the next run."""
+        if self.recounts.failed(study, self.system.max_attempts):
+            self.pause(PASS_PAUSE_SECONDS)
+            return
+        logging.warning("a retrieved study could not be counted again (%s); the next run asks for its count", why)
+        self.agenda.not_counted(study)
 
     def attempted(self, why_it_failed: str) -> None:
         """An attempt has been made: ten that failed alike are repeated before anything else is tried.
@@ -816,7 +835,7 @@ class Extraction:
         if group is not None:
             self.finished(self.agenda.group_broke(group, f"C-FIND: {ended.trouble}"), ended.trouble)
         for study in self.recounts.put_back(counting, broke_at if is_count else None):
-            self.recounted(study, None, ended.trouble)
+            self.not_recounted(study, ended.trouble)
         if isinstance(under_way, Study):
             received = self.on_disk.of(under_way.study_instance_uid).instances
             outcome = Outcome.PARTIAL if received else Outcome.FAILED
@@ -878,13 +897,13 @@ class Extraction:
 
     def decided(self, decided: Decided, bad_ending: str = "") -> None:
         """What studies led to: rows have their result, have it for good, or have lost it again."""
+        for study in decided.grown:
+            self.books.take_back(study)
         for request in decided.reopened:
-            self.results[request] = PENDING
-            self.books.reopen_row(self.worklist.requests[request])
-            rows = self.rows_of(request)
-            self.headway.rows_done(-len(rows), Outcome.RETRIEVED)
+            self.reopened(request)
             self.to_say += [
-                f"line {self.worklist.lines[row]}: the PACS has more images by now; they are retrieved" for row in rows
+                f"line {self.worklist.lines[row]}: the PACS has more images by now; they are retrieved"
+                for row in self.rows_of(request)
             ]
         self.finished(decided.finished, bad_ending)
         for one in decided.settled:
@@ -893,13 +912,17 @@ class Extraction:
                     self.worklist.requests[one.request], one.result, [study.study for study in one.studies]
                 )
 
+    def reopened(self, request: int) -> None:
+        """A row had a result and is to get it anew."""
+        self.headway.rows_done(-len(self.rows_of(request)), self.results[request].outcome)
+        self.results[request] = PENDING
+
     def finished(self, finished: Sequence[Finished], bad_ending: str = "") -> None:
         """Requests have their result; ten bad endings alike stop the run."""
         for one in finished:
-            request = self.worklist.requests[one.request]
+            if one.request in self.begun:
+                continue  # verified by an earlier run; that the PACS tells nothing more of it takes nothing away
             self.results[one.request] = one.result
-            if one.result.outcome is Outcome.RETRIEVED:
-                self.books.enter_begun_row(request)
             rows = self.rows_of(one.request)
             self.headway.rows_done(len(rows), one.result.outcome)
             lines = [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
@@ -982,7 +1005,7 @@ class Extraction:
         match reason:
             case None:
                 activity = Activity.COMPLETE
-            case StoppedError():
+            case StoppedError() | OutsideWindowError():
                 activity = Activity.STOPPED
             case GaveUpError():
                 activity = Activity.GAVE_UP
@@ -1146,6 +1169,13 @@ class Extraction:
             logging.warning(self.remarks[-1])
         exit_code = outcomes.exit_code(counts) if reason is None else reason.exit_code
         self.tell_end(reason, exit_code, counts)
+        self.aside.shutdown()
+        ended = replace(
+            self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
+        )
+        self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
+        self.write_manifest(to_share=True)
+        figures = self.write_report(self.head)
         summary = self.summary(counts)
         for line in summary:
             logging.info(line)
@@ -1159,13 +1189,6 @@ class Extraction:
             title = "[EXTRACTION STOPPED]"
             logging.error("%s %s: %s", title, datetime.now(), reason)
             summary.append(str(reason))
-        self.aside.shutdown()
-        ended = replace(
-            self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
-        )
-        self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
-        self.write_manifest(to_share=True)
-        figures = self.write_report(self.head)
         if not isinstance(reason, (OutsideWindowError, StoppedError)):
             self.send_email(title, summary, figures)
         return exit_code

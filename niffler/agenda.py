@@ -18,6 +18,7 @@ class _Open:
     missing: set[str] = field(default_factory=set)
     uncounted: set[str] = field(default_factory=set)
     is_finished: bool = False
+    never_settles: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Decided:
     """What is known of requests now.
 
     ``finished`` have their result. Of the ``settled`` ones every retrieved study was counted again, too; ``reopened``
-    are those that were finished when the PACS turned out to have more of a study.
+    are those that were finished when the PACS turned out to have more of a study. ``grown`` are studies that were
+    verified, with what the PACS announces of them now.
     """
 
     finished: tuple[Finished, ...] = ()
     settled: tuple[Finished, ...] = ()
     reopened: tuple[int, ...] = ()
+    grown: tuple[Study, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Agenda:
             detail = f"the PACS gives study {shared.study_instance_uid} to more than one patient"
             return Decided((Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail)),))
         entry = self._open[request] = _Open(lookup)
+        grown: list[Study] = []
         for study in lookup.studies:
             uid = study.study_instance_uid
             self._announced[uid] = max(self._announced.get(uid, 0), study.announced_instances or 0)
@@ -118,12 +122,14 @@ class Agenda:
                     entry.uncounted.add(uid)
                     self._waiting_for[uid].append(request)
                 continue
+            if result is not None:
+                grown.append(replace(study, announced_instances=self._announced[uid]))
             entry.missing.add(uid)
             waiting = self._waiting_for.setdefault(uid, [])
             if not waiting:
                 self._studies.append(study)
             waiting.append(request)
-        return self._decide([request])
+        return replace(self._decide([request]), grown=tuple(grown))
 
     @property
     def studies_waiting(self) -> int:
@@ -175,15 +181,28 @@ class Agenda:
         requests = list(self._waiting_for.get(uid, ()))
         for request in requests:
             self._open[request].uncounted.discard(uid)
+        has_grown = result.outcome is not Outcome.RETRIEVED
+        reopened = Decided(reopened=self._reopen(uid, requests), grown=(result.study,)) if has_grown else Decided()
         if self._comes_again(result):
-            return Tried(result, comes_again=True, decided=Decided(reopened=self._reopen(uid, requests)))
-        reopened = self._reopen(uid, requests) if result.outcome is not Outcome.RETRIEVED else ()
+            return Tried(result, comes_again=True, decided=reopened)
         self._done[uid] = result
         for request in self._waiting_for.pop(uid, ()):
             self._open[request].missing.discard(uid)
             self._open[request].results[uid] = result
         decided = self._decide(requests)
-        return Tried(result, comes_again=False, decided=replace(decided, reopened=reopened))
+        return Tried(
+            result, comes_again=False, decided=replace(reopened, finished=decided.finished, settled=decided.settled)
+        )
+
+    def not_counted(self, study: Study) -> None:
+        """The PACS does not say how many instances a retrieved study has now: this run settles none of its rows."""
+        uid = study.study_instance_uid
+        self._done[uid] = self._to_be_counted.pop(uid)
+        requests = self._waiting_for.pop(uid, [])
+        for request in requests:
+            self._open[request].uncounted.discard(uid)
+            self._open[request].never_settles = True
+        self._decide(requests)
 
     def _reopen(self, uid: str, requests: Sequence[int]) -> tuple[int, ...]:
         """Take a study out of the results of its requests; returns those that were finished with it."""
@@ -280,7 +299,8 @@ class Agenda:
                 finished.append(one)
                 entry.is_finished = True
             if not entry.uncounted:
-                settled.append(one)
+                if not entry.never_settles:
+                    settled.append(one)
                 del self._open[request]
         return Decided(tuple(finished), tuple(settled))
 

@@ -58,6 +58,22 @@ class Books:
             return RowResult(Outcome.RETRIEVED, detail=NOT_VERIFIED)
         return None
 
+    def begun_row(self, request: Request) -> RowResult | None:
+        """The result of a row whose studies are verified, but of which it was not asked again whether it has more."""
+        text = request_text(request)
+        records = self._by_request.get(text)
+        if not records or text in self._rows:
+            return None
+        count = max(records[-1].studies, 1)
+        studies = records[-count:]
+        if len(studies) < count or any(
+            max(one.studies, 1) != count or not self._has(_study_entry(one)) for one in studies
+        ):
+            return None
+        expected, received = sum(one.expected for one in studies), sum(one.received for one in studies)
+        detail = studies[0].detail if count == 1 else ""
+        return _retrieved(count, expected, received, max(one.attempts for one in studies), detail)
+
     def carried_find(self, request: Request) -> RowResult | None:
         """The result of a row whose metadata is in the output already, else None."""
         text = request_text(request)
@@ -73,6 +89,8 @@ class Books:
         record = self._by_study.get(study.study_instance_uid)
         if record is None:
             return StudyResult(study, Outcome.RETRIEVED, detail=NOT_VERIFIED)
+        if record.received < record.expected:
+            return None
         return StudyResult(study, Outcome.RETRIEVED, record.expected, record.received, record.attempts, record.detail)
 
     def study_complete(self, result: StudyResult, seconds: float, size: int) -> None:
@@ -109,14 +127,21 @@ class Books:
             self._new_records.append(entered)
             self._new_entries.append(_study_entry(entered))
 
-    def enter_begun_row(self, request: Request) -> None:
-        """Enter a verified row, in the pickle alone: without a record of its own the next run looks it up again."""
-        self._new_entries.extend(_row_entries(request))
-
-    def reopen_row(self, request: Request) -> None:
-        """The PACS has more of a row than was verified."""
+    def take_back(self, study: Study) -> None:
+        """The PACS has more of a study than was verified: it is not complete any more, and no row with it."""
+        record = self._by_study.get(study.study_instance_uid)
+        entry = f"{study.patient_id},{study.study_instance_uid}"
+        if record is not None:
+            grown = record._replace(
+                studies=record.studies if record.studies > 1 else 0,
+                expected=study.announced_instances or record.expected,
+                finished=_now(),
+            )
+            self._note(grown)
+            self._new_records.append(grown)
+            entry = _study_entry(record)
         self.commit()
-        self._checkpoint.take_back(_row_entries(request))
+        self._checkpoint.take_back([entry])
 
     def enter_find(self, request: Request, result: RowResult) -> None:
         """Enter a row whose metadata is in the output."""

@@ -1,12 +1,12 @@
 """Asking again how many instances a study has after it was moved: images arrive at a PACS while it sends."""
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lookup import Group, LookupRules
-from niffler.vocabulary import FindKind, QueryAnswer, Request, Study
+from niffler.vocabulary import FindKind, Lookup, QueryAnswer, Request, Study
 
 STUDIES_IN_A_LIST = 100
 
@@ -18,6 +18,7 @@ class Recounts:
         self._patient_root = rules.patient_root
         self._studies: dict[int, Study] = {}
         self._numbers = itertools.count()
+        self._attempts: Counter[str] = Counter()
         self._waiting: deque[int] = deque()
         self._inquiries = Inquiries(self._request, rules)
 
@@ -37,6 +38,16 @@ class Recounts:
         self._studies[number] = study
         self._waiting.append(number)
 
+    def failed(self, study: Study, most_attempts: int) -> bool:
+        """The PACS gave no answer about a study; returns whether it is asked again, which it is up to so many times."""
+        uid = study.study_instance_uid
+        self._attempts[uid] += 1
+        if self._attempts[uid] >= most_attempts:
+            del self._attempts[uid]
+            return False
+        self.add(study)
+        return True
+
     def begin(self) -> None:
         """Begin to ask about all that wait, in lists."""
         while self._waiting:
@@ -55,14 +66,9 @@ class Recounts:
         """Whether a query is one of these."""
         return ticket.asker is self._inquiries
 
-    def answer(self, ticket: Ticket, answer: QueryAnswer) -> list[tuple[Study, int | None, str]]:
-        """Take in an answer: studies with their present count, where the PACS gave one, or why it did not answer."""
-        told = []
-        for number, lookup in self._inquiries.answer(ticket, answer):
-            asked = self._studies.pop(number)
-            counts = [one.announced_instances for one in lookup.studies]
-            told.append((asked, counts[0] if counts else None, lookup.failure))
-        return told
+    def answer(self, ticket: Ticket, answer: QueryAnswer) -> list[tuple[Study, Lookup]]:
+        """Take in an answer; returns studies of which the PACS has told, each with what."""
+        return [(self._studies.pop(number), lookup) for number, lookup in self._inquiries.answer(ticket, answer)]
 
     def put_back(self, unanswered: Sequence[Ticket], under_way: Ticket | None) -> list[Study]:
         """Ask these again after an association ended; returns the study at whose query it broke, if it was for one."""

@@ -177,5 +177,5 @@ def test_a_pacs_that_goes_away_is_given_up_with_what_it_gave_and_the_rest_comes_
         finished = extraction.run()
         assert finished.exit_code == 4, finished.output
         assert extraction.words() == ["retrieved", "retrieved", "pending", "pending"]
-        assert len(extraction.checkpoint()) == 4
+        assert len(extraction.checkpoint()) == 2
         assert len(pacs.moved()) == 3

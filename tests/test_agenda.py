@@ -343,7 +343,11 @@ def test_a_retrieved_study_of_which_the_pacs_has_more_now_opens_its_rows_again_a
     work.next_studies(2)
     work.tried(good(A, images=3))
     counted = work.counted(A, 5)
-    assert (counted.comes_again, counted.result.outcome, counted.decided) == (True, PARTIAL, Decided(reopened=(0,)))
+    assert (counted.comes_again, counted.result.outcome, counted.decided) == (
+        True,
+        PARTIAL,
+        Decided(reopened=(0,), grown=(replace(A, announced_instances=5),)),
+    )
     assert work.unfinished() == {0: (), 1: ()}
     work.begin_pass()
     assert work.next_studies(1) == [replace(A, announced_instances=5)]
@@ -359,6 +363,16 @@ def test_a_row_that_asks_for_a_study_whose_count_is_still_to_be_asked_waits_for_
     decided = work.begin_request(1, lookup(A), nothing_is_verified)
     assert ([one.request for one in decided.finished], decided.settled, work.studies_waiting) == ([1], (), 0)
     assert [one.request for one in work.counted(A, 3).decided.settled] == [0, 1]
+
+
+def test_a_row_whose_study_the_pacs_does_not_count_again_stays_finished_and_is_not_settled() -> None:
+    work = agenda()
+    begin(work, 0, A)
+    assert len(work.tried(good(A)).decided.finished) == 1
+    work.not_counted(A)
+    assert work.unfinished() == {}
+    decided = work.begin_request(1, lookup(A), nothing_is_verified)
+    assert [one.request for one in decided.settled] == [1], "asked for anew, it was looked up anew"
 
 
 def test_a_study_that_grows_at_each_attempt_is_partial_in_the_end() -> None:

@@ -16,5 +16,5 @@ def test_a_python_without_the_libraries_is_one_readable_line(script: str) -> Non
     )
     assert bare.returncode == 3
     [line] = bare.stderr.splitlines()
-    assert line.startswith("the suite's libraries are missing (pandas, ")
+    assert line.startswith("the suite's libraries are missing (jinja2, matplotlib, pandas, ")
     assert "source .venv/bin/activate" in line

@@ -115,7 +115,7 @@ def test_equal_hours_are_always_open_and_progress_is_told_saved_and_shown_by_the
         progress = r"^INFO:root:2 of 4 rows \(50 %\), 4 images, .* rows an hour \(.*\), .*(left|end)"
         assert re.search(progress, finished.output, re.MULTILINE), finished.output
         [(entries, words, page)] = while_working
-        assert {study.patient_id for study in studies[:2]} <= set(entries)
+        assert {f"{study.patient_id},{study.study_instance_uid}" for study in studies[:2]} <= set(entries)
         assert words == ["retrieved", "retrieved", "pending", "pending"]
         assert re.search(r"<b>Running</b>.*as of 2026-03-01 12:11.*Estimated end", page, re.DOTALL)
         assert 'data-outcome="pending" data-rows="2"' in page

@@ -206,8 +206,9 @@ def _results(books: Books, worklist: Worklist, former: Mapping[Request, RowResul
     carried = carried_rows(books, worklist.requests, retrieves=True)
     results = []
     for index, request in enumerate(worklist.requests):
-        result = carried.get(index) or former.get(request, PENDING)
-        if index not in carried and result.outcome in (Outcome.RETRIEVED, Outcome.FOUND):
+        verified = carried.get(index) or books.begun_row(request)
+        result = verified or former.get(request, PENDING)
+        if verified is None and result.outcome in (Outcome.RETRIEVED, Outcome.FOUND):
             result = _TO_BE_FETCHED
         results.append(result)
     return results
