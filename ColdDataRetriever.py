@@ -200,7 +200,7 @@ class Extraction:
         self.on_disk = OnDisk()
         self.under_way: dict[str, _UnderWay] = {}
         self.settling: dict[str, _Settling] = {}
-        self.begun_at: dict[str, float] = {}
+        self.seconds_of: dict[str, float] = {}
         self.remarks: list[str] = []
         self.aside = ThreadPoolExecutor(1, "report")
         self.page: Future[Figures | None] | None = None
@@ -565,7 +565,6 @@ class Extraction:
         for mover in self.connections.movers:
             if not mover.is_busy and (studies := self.agenda.next_studies(at_once)):
                 for study in studies:
-                    self.begun_at.setdefault(study.study_instance_uid, time.monotonic())
                     self.on_disk.expect(study.study_instance_uid, study.patient_id)
                 mover.begin(studies)
                 self.company_since = math.inf
@@ -648,7 +647,8 @@ class Extraction:
                         continue
                     for request, lookup in self.inquiries.answer(ticket, answer):
                         self.looked_up(request, lookup)
-                case Answered(item=Study() as study, answer=Response() as response):
+                case Answered(item=Study() as study, answer=Response() as response, seconds=seconds):
+                    self.seconds_of[study.study_instance_uid] = seconds
                     self.patience.heard()
                     self.under_way.pop(study.study_instance_uid, None)
                     self.moved(study, response)
@@ -779,7 +779,7 @@ class Extraction:
             return
         self.on_disk.forget(uid)
         if tried.result.outcome is Outcome.RETRIEVED:
-            self.books.study_complete(tried.result, time.monotonic() - self.begun_at.pop(uid), size)
+            self.books.study_complete(tried.result, self.seconds_of.pop(uid), size)
             for request, studies in tried.wanted_by.items():
                 self.books.enter_study(self.worklist.requests[request], studies, result.study)
             self.recounts.add(result.study)

@@ -40,13 +40,13 @@ class InstantConnections(Connections):
         return events
 
     def _answer_queries(self, association: "_InstantAssociation", tickets: Sequence[Ticket]) -> None:
-        self._answers.extend([Answered(ticket, _matches_of(ticket))] for ticket in tickets)
+        self._answers.extend([Answered(ticket, _matches_of(ticket), 0.0)] for ticket in tickets)
         self._end(association, len(tickets))
 
     def _answer_moves(self, association: "_InstantAssociation", studies: Sequence[Study]) -> None:
         response = Response(1, 0, remaining=0, completed=INSTANCES, failed=0, warning=0)
         self._answers.extend(
-            [Arrived(_images_of(study, self._storage_folder)), Answered(study, response)] for study in studies
+            [Arrived(_images_of(study, self._storage_folder)), Answered(study, response, 0.0)] for study in studies
         )
         self._end(association, len(studies))
 

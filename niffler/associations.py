@@ -1,6 +1,7 @@
 """Threads that each carry on one C-FIND or C-MOVE association at a time and report what is answered."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ _AFTER_CANCEL = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[Item, Answer]):
-    """One request has its final response."""
+    """One request has its final response, which came after so many seconds: those before it are not counted."""
 
     item: Item
     answer: Answer
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Association(Generic[Item, Answer]):
             self._events.put(Ended(self, "", 0, items, None))
             return
         unanswered = dict(enumerate(items, 1))
+        turn = time.monotonic()
         self._conversation, told = self._converse(items)
         self.at = items[0]
         if self._must_stop:  # asked between the two lines above
@@ -136,7 +139,8 @@ class Association(Generic[Item, Answer]):
                 counts = response.remaining, response.completed, response.failed, response.warning
                 self._events.put(Heard(self, unanswered[number], counts))
             else:
-                self._events.put(Answered(unanswered.pop(number), answer))
+                before, turn = turn, time.monotonic()
+                self._events.put(Answered(unanswered.pop(number), answer, turn - before))
                 self.at = next(iter(unanswered.values()), None)
         ending: Ending = self._conversation.ending
         self._conversation = None
