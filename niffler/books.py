@@ -98,7 +98,7 @@ class Books:
         study = result.study
         self._keep(Record(
             "", 0, study.patient_id, study.study_instance_uid, study.accession_number, result.expected, result.received,
-            result.attempts, round(seconds, 1), size, _now(), result.detail,
+            result.attempts, round(seconds, 3), size, _now(), result.detail,
         ))  # fmt: skip
 
     def enter_study(self, request: Request, studies: int, study: Study) -> None:
