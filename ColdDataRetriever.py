@@ -445,7 +445,10 @@ class Extraction:
                 return
             except CannotStartError as failure:
                 why = str(failure)
-        raise GaveUpError(f"storescp ended {RECEIVER_STARTS} times, the last time with: {why}")
+        raise GaveUpError(
+            f"storescp ended {RECEIVER_STARTS} times, the last time with: {why}; look into storescp.out, then start "
+            "the same command again"
+        )
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -541,7 +544,9 @@ class Extraction:
         for study, move in self.under_way.items():
             if now - move.got_on_at > self.system.retrieve_timeout_seconds:
                 logging.warning(
-                    "no image and no other count for %d s: C-MOVE is broken off", self.system.retrieve_timeout_seconds
+                    "no image and no other count for %d s (RetrieveTimeoutSeconds): C-MOVE is broken off and tried "
+                    "again",
+                    self.system.retrieve_timeout_seconds,
                 )
                 move.association.kill()
                 self.under_way[study] = replace(move, got_on_at=math.inf)
@@ -887,7 +892,12 @@ class Extraction:
         if now < self.resume_at:
             return
         if self.patience.is_over(now):
-            self.stop(GaveUpError(f"{self.system.src_aet}: {why}, for {self.system.give_up_minutes:g} minutes"))
+            self.stop(
+                GaveUpError(
+                    f"{self.system.src_aet}: {why}, for {self.system.give_up_minutes:g} minutes (GiveUpMinutes); start "
+                    "the same command again at a quieter time"
+                )
+            )
             return
         pause = self.patience.pause_for_shortage(now)
         self.pause(pause)
@@ -1106,7 +1116,9 @@ class Extraction:
         except NifflerError as failure:
             logging.warning("the report was not written: %s", failure)
         except Exception as bug:  # its text may quote a patient's values
-            logging.warning("the report was not written: an error in Niffler itself (%s)", type(bug).__name__)
+            logging.warning(
+                "the report was not written: an error in Niffler itself (%s); please report it", type(bug).__name__
+            )
         return figures
 
     def write_manifest(self, *, to_share: bool = False) -> None:

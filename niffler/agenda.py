@@ -108,7 +108,8 @@ class Agenda:
         """The studies of a request are known: those that are not ``verified`` already wait to be moved."""
         shared = next((study for study in lookup.studies if self._is_of_another_patient(study)), None)
         if shared is not None:
-            detail = f"the PACS gives study {shared.study_instance_uid} to more than one patient"
+            uid = shared.study_instance_uid
+            detail = f"the PACS gives study {uid} to more than one patient; ask its team which is right"
             return Decided((Finished(request, RowResult(Outcome.REFUSED, attempts=1, detail=detail)),))
         entry = self._open[request] = _Open(lookup)
         grown: list[Study] = []

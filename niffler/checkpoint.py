@@ -137,7 +137,7 @@ class Checkpoint:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise WrongInputError(f"{self._journal_path}: cannot be read: {error.strerror}") from None
+            raise WrongInputError(f"{self._journal_path}: cannot be read: {error.strerror}; mend its rights") from None
         added: list[Record] = []
         for line in content.split(b"\n")[:-1]:  # what follows the last line end is torn, or nothing
             try:
@@ -195,7 +195,7 @@ def _read_pickle(path: Path) -> list[str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WrongInputError(f"{path}: the checkpoint cannot be read: {error.strerror}") from None
+        raise WrongInputError(f"{path}: the checkpoint cannot be read: {error.strerror}; mend its rights") from None
     try:
         entries = _ListOfStrings(io.BytesIO(content)).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -252,5 +252,7 @@ def copy_checkpoint(base: Path, folder: Path) -> Path:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise WrongInputError(f"{base.with_name(name)}: cannot be read: {error.strerror}") from None
+            raise WrongInputError(
+                f"{base.with_name(name)}: cannot be read: {error.strerror}; mend its rights"
+            ) from None
     return folder / base.name

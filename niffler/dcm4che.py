@@ -72,7 +72,7 @@ class Tools:
             if not os.access(launcher, os.X_OK):
                 raise CannotStartError(f"{launcher} is not executable; run: chmod +x {launcher}")
         if self.folder != _EMBEDDED and _java() is None:
-            raise CannotStartError("Java was not found (JAVA_HOME and PATH); DCM4CHE needs Java 8 or later")
+            raise CannotStartError("Java was not found (JAVA_HOME and PATH); install Java 8 to 17 for DCM4CHE")
         launchers = [str(self.folder / name) for name in _TOOLS]
         probes = [_start([launcher, "-V"], self._environment()) for launcher in launchers]
         try:
@@ -164,7 +164,7 @@ def _version(launcher: str, probe: "subprocess.Popen[bytes]") -> str:
         printed_bytes, _ = probe.communicate(timeout=_START_SECONDS)
     except subprocess.TimeoutExpired:
         _kill(probe)
-        raise CannotStartError(f"{launcher} -V did not end within {_START_SECONDS:.0f} s") from None
+        raise CannotStartError(f"{launcher} -V did not end within {_START_SECONDS:.0f} s; try it by hand") from None
     lines = printed_bytes.decode("utf-8", "replace").strip().splitlines()
     version = lines[0] if lines else ""
     if probe.returncode != 0:

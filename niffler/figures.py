@@ -139,7 +139,9 @@ def _outcome_table(source: Source) -> tuple[pd.DataFrame, pd.DataFrame]:
             header = next(csv.reader(stream), [])
         own = len(header) - len(OUTCOME_COLUMNS)
         if own < 1 or tuple(header[own:]) != OUTCOME_COLUMNS:
-            raise WrongInputError(f"{source.outcomes}: is no outcomes file; its last column has to be Detail")
+            raise WrongInputError(
+                f"{source.outcomes}: is no outcomes file; its last column has to be Detail; the next run writes it anew"
+            )
         identifying = sorted(column for column in set(source.identifying) if column < own)
         columns = [*identifying, own, own + OUTCOME_COLUMNS.index("Detail")]
         table = pd.read_csv(source.outcomes, usecols=columns, dtype=str, na_filter=False, skip_blank_lines=False)
@@ -148,10 +150,13 @@ def _outcome_table(source: Source) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"{source.outcomes}: there is no such file; an extraction of the list writes it"
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError) as error:
-        raise WrongInputError(f"{source.outcomes}: cannot be read: {error}") from None
+        raise WrongInputError(f"{source.outcomes}: cannot be read: {error}; the next run writes it anew") from None
     table.columns = pd.Index([*(f"key {column}" for column in identifying), "Outcome", "Detail"])
     if source.lines and len(source.lines) != len(table):
-        raise WrongInputError(f"{source.outcomes}: has {len(table)} rows, but {source.name} has {len(source.lines)}")
+        raise WrongInputError(
+            f"{source.outcomes}: has {len(table)} rows, but {source.name} has {len(source.lines)}; "
+            "the next run of the list writes it anew"
+        )
     return table[["Outcome", "Detail"]], table[[name for name in table.columns if name.startswith("key ")]]
 
 
@@ -172,7 +177,9 @@ def _studies(ledgers: Sequence[Path]) -> Studies:
         )
     except ValueError as error:
         names = ", ".join(map(str, ledgers))
-        raise WrongInputError(f"{names}: a line is no record of a study ({error})") from None
+        raise WrongInputError(
+            f"{names}: a line is no record of a study ({error}); --Verify true looks into it"
+        ) from None
 
 
 def _ledger_table(ledger: Path, columns: Sequence[str]) -> pd.DataFrame | None:
@@ -183,4 +190,4 @@ def _ledger_table(ledger: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise WrongInputError(f"{ledger}: cannot be read: {error}") from None
+        raise WrongInputError(f"{ledger}: cannot be read: {error}; --Verify true looks into it") from None

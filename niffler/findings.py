@@ -68,7 +68,7 @@ class Plan:
         """Take in what the PACS told about a request."""
         studies = lookup.studies
         if any(self._patients.setdefault(one.study_instance_uid, one.patient_id) != one.patient_id for one in studies):
-            detail = "the PACS gives a study to more than one patient"
+            detail = "the PACS gives a study to more than one patient; ask its team which is right"
             self.findings[request] = Finding(Found.REFUSED, detail=detail)
             return
         self.findings[request] = _finding(lookup, most_studies)

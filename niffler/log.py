@@ -80,7 +80,7 @@ def tool_output(path: Path, megabytes: int) -> logging.Logger:
             path, maxBytes=megabytes * 1_000_000, backupCount=1, encoding="utf-8"
         )
     except OSError as error:
-        raise WrongInputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise WrongInputError(f"{path}: cannot be written: {error.strerror}; start in a folder of yours") from None
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     return logger

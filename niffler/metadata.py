@@ -30,13 +30,13 @@ def columns_of(stylesheet: Path) -> tuple[str, ...]:
     try:
         root = ElementTree.parse(stylesheet).getroot()
     except (OSError, ElementTree.ParseError) as error:
-        raise WrongInputError(f"{stylesheet}: cannot be read as a stylesheet: {error}") from None
+        raise WrongInputError(f"{stylesheet}: cannot be read as a stylesheet: {error}; take the suite's") from None
     keywords: list[str] = []
     for element in root.iter():
         for by, name in _ATTRIBUTE.findall(element.get("select", "")):
             keyword = name if by == "keyword" else _keyword_for(name)
             if keyword == STUDY_MONTH or not is_keyword(keyword):
-                raise WrongInputError(f"{stylesheet}: {by} '{name}' is no DICOM attribute that can be queried")
+                raise WrongInputError(f"{stylesheet}: {by} '{name}' is no DICOM attribute to be queried; remove it")
             keywords.append(keyword)
     if not keywords:
         raise WrongInputError(f"{stylesheet}: no column found; each is a select=\"DicomAttribute[@tag='00100020']\"")
@@ -58,7 +58,7 @@ class MetadataFile:
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise WrongInputError(f"{self.path}: cannot be read: {error}") from None
+            raise WrongInputError(f"{self.path}: cannot be read: {error}; move it and its pickle away") from None
         if header and tuple(header) != self._columns:
             raise WrongInputError(
                 f"{self.path}: has other columns ({','.join(header)}) than this run writes "

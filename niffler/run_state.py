@@ -158,7 +158,11 @@ class StateFile:
             write_atomically(self._path, _adapter().dump_json(state, indent=1), flush=False)
         except GaveUpError:
             is_first, self._has_failed = not self._has_failed, True
-            return f"{self._path}: cannot be written, so --Status shows nothing new" if is_first else ""
+            return (
+                f"{self._path}: cannot be written, so --Status shows nothing new; make room or mend the folder"
+                if is_first
+                else ""
+            )
         self._has_failed = False
         return ""
 
@@ -175,7 +179,7 @@ def read_state(path: Path) -> RunState | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise WrongInputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise WrongInputError(f"{path}: cannot be read: {error.strerror}; mend its rights") from None
     except ValidationError:
         # A power cut, or another version of Niffler.
         raise WrongInputError(f"{path}: is not the state of a run; the next run writes it anew") from None

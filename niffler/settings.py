@@ -99,7 +99,7 @@ def _path(value: object) -> object:
         return value
     try:
         if not str(value).strip():
-            raise ValueError("it is empty")
+            raise ValueError("it is empty; write one")
         path = Path(value).expanduser().absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             path.stat()

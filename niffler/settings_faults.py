@@ -28,7 +28,7 @@ def faults_of(settings: ExtractionSettings, stylesheet: Path) -> Iterator[tuple[
         if attribute.keyword in [one.keyword for one in before]:
             yield key, attribute.keyword, "is an attribute already; choose another or lower NumberOfQueryAttributes"
         if attribute.index in [one.index for one in before]:
-            yield index_key, attribute.index, "is the column of another attribute already"
+            yield index_key, attribute.index, "is the column of another attribute already; choose another"
     if {"StudyDate", STUDY_MONTH} <= {attribute.keyword for attribute in attributes}:
         yield "NumberOfQueryAttributes", len(attributes), "StudyDate and StudyMonth ask for the same; choose one"
     has_date = any(is_keyword(one.keyword) and vr_of(one.keyword) == "DA" for one in attributes)
@@ -39,9 +39,13 @@ def faults_of(settings: ExtractionSettings, stylesheet: Path) -> Iterator[tuple[
     if fault := _fault_of_storage(settings.storage_folder):
         yield "StorageFolder", settings.storage_folder, fault
     if not settings.csv_file.is_file():
-        yield "CsvFile", settings.csv_file, "there is no such file"
+        yield "CsvFile", settings.csv_file, "there is no such file; name the list that is there"
     elif not os.access(settings.csv_file.parent, os.W_OK | os.X_OK):
-        yield "CsvFile", settings.csv_file, "its folder cannot be written, but the checkpoint and the outcomes go there"
+        yield (
+            "CsvFile",
+            settings.csv_file,
+            "its folder cannot be written, but results go there; ask for the right",
+        )
     if settings.mode is Mode.FIND_DETAILED and not stylesheet.is_file():
         yield "FilePath", settings.file_path, f"needs {STYLESHEET} in the current folder or beside the script"
 
@@ -75,6 +79,6 @@ def warnings_of(settings: ExtractionSettings) -> tuple[str, ...]:
         warnings.append("YourEmail is still the placeholder: no email is sent; set it, or SendEmail to false")
     if settings.mode is Mode.RETRIEVE and "{0020000D" not in settings.file_path.upper():
         warnings.append(
-            "FilePath has no {0020000D}: of two studies that use the same SOPInstanceUID one would overwrite the other"
+            "FilePath has no {0020000D}: two studies with the same SOPInstanceUID would overwrite each other; add it"
         )
     return tuple(warnings)

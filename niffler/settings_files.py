@@ -202,7 +202,7 @@ def _object(file: Path, faults: list[str]) -> dict[str, Any] | None:
         faults.append(f"{place}: not valid JSON: {error.msg}; is there a comma too many or too few before it?")
         return None
     except (ValueError, RecursionError):  # not UTF-8, or a name that no file can have
-        faults.append(f"{file}: is not a JSON text in UTF-8")
+        faults.append(f"{file}: is not a JSON text in UTF-8; save it as that")
         return None
     if not isinstance(content, dict):
         faults.append(f"{file}: is not a JSON object, {{...}}")

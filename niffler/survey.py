@@ -18,6 +18,8 @@ from niffler.vocabulary import Lookup, Outcome, QueryAnswer, Request
 
 _PASS_PAUSE_SECONDS = 2.0
 _STOP_GRACE_SECONDS = 5.0
+_CHECK = "check the attributes in config.json and InformationModel in system.json"
+_CONNECT = "check the network and SrcAet with TestConnection.py, then start it again"
 
 
 class Survey:
@@ -110,7 +112,7 @@ class Survey:
         for one in finished:
             yield one.request, Lookup(self._requests[one.request], failure=one.result.detail)
             if self._breaker.ended(why):
-                self.stop(GaveUpError(f"{ALIKE_ENDINGS} rows in a row failed in the same way: {why}"))
+                self.stop(GaveUpError(f"{ALIKE_ENDINGS} rows in a row failed in the same way: {why}; {_CHECK}"))
 
     def _ended(self, ended: Ended) -> Iterator[tuple[int, Lookup]]:
         ended.association.is_busy = False
@@ -127,7 +129,7 @@ class Survey:
     def _trouble(self, why: str, pause: Callable[[float], float]) -> None:
         now = time.monotonic()
         if self._patience.is_over(now):
-            self.stop(GaveUpError(f"{self._system.src_aet} does not serve C-FIND: {why}"))
+            self.stop(GaveUpError(f"{self._system.src_aet} does not serve C-FIND: {why}; {_CONNECT}"))
         else:
             self._pause(pause(now))
 

@@ -219,7 +219,9 @@ def _doubt_of_header(csv_file: Path, header: Sequence[str], column: Column) -> s
     """Why the header speaks against a column that was chosen by its index; empty where it does not."""
     name = header[column.index]
     if name != column.keyword and is_keyword(name) and {name, column.keyword} != {"StudyDate", _STUDY_MONTH}:
-        return f"{csv_file}: column {column.index} is headed {name}, but is asked as {column.keyword}"
+        return (
+            f"{csv_file}: column {column.index} is headed {name}, but is asked as {column.keyword}; is its index right?"
+        )
     if sum(character.isdigit() for character in name) > len(name) / 2:
         return f"{csv_file}: the first line looks like a row, not like a header; it is not asked for"
     return ""

@@ -290,7 +290,7 @@ def test_a_study_that_two_rows_find_for_two_patients_is_refused_to_the_second() 
     begin(work, 0, A)
     [finished] = begin(work, 1, B, replace(A, patient_id="P2"))
     assert finished.result.outcome is Outcome.REFUSED
-    assert finished.result.detail == "the PACS gives study 1.1 to more than one patient"
+    assert finished.result.detail == "the PACS gives study 1.1 to more than one patient; ask its team which is right"
     assert work.next_studies(10) == [A]
 
 

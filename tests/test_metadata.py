@@ -107,7 +107,7 @@ def test_what_is_commented_out_is_no_column(tmp_path: Path) -> None:
 )
 def test_a_column_that_cannot_be_queried_is_named_with_the_file(tmp_path: Path, selected: str) -> None:
     path = stylesheet(tmp_path, selected)
-    with pytest.raises(WrongInputError, match="no DICOM attribute that can be queried") as failure:
+    with pytest.raises(WrongInputError, match="no DICOM attribute to be queried") as failure:
         columns_of(path)
     assert str(path) in str(failure.value)
 

@@ -470,7 +470,7 @@ def test_other_hierarchies_with_the_sop_instance_uid_are_possible(folder: Folder
 
 def test_a_list_that_is_not_there_is_a_fault(folder: Folder) -> None:
     assert folder.faults(config={"CsvFile": "missing.csv"}) == [
-        f"config.json: CsvFile '{folder.path / 'missing.csv'}': there is no such file"
+        f"config.json: CsvFile '{folder.path / 'missing.csv'}': there is no such file; name the list that is there"
     ]
 
 

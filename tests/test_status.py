@@ -263,7 +263,7 @@ def test_a_state_that_cannot_be_written_hinders_no_run_and_one_that_is_none_is_s
         extraction.state(".state.json").mkdir()
         finished = extraction.run()
         assert finished.exit_code == 0, finished.output
-        problem = f"WARNING:root:{extraction.state('.state.json')}: cannot be written, so --Status shows nothing new"
+        problem = f"WARNING:root:{extraction.state('.state.json')}: cannot be written, so --Status shows nothing new; "
         assert finished.output.count(problem) == 1
         assert not list(extraction.folder.glob(".*.new"))
         extraction.state(".state.json").rmdir()

@@ -316,7 +316,7 @@ def test_images_of_a_row_that_is_not_complete_are_no_strangers(tmp_path: Path) -
     [
         ({"FilePath": "CFIND-ONLY"}, {}, "retrieves no images"),
         ({}, {"DestAet": "ELSEWHERE"}, "the images go to another machine (DestAet ELSEWHERE"),
-        ({}, {}, "no extraction of this list has left anything to compare with"),
+        ({}, {}, "no extraction of this list left anything to compare with"),
     ],
 )
 def test_what_cannot_be_verified_is_said(

@@ -155,7 +155,7 @@ def _ask(settings: Settings, plan: Plan, tools: Tools, folder: Path) -> NifflerE
 
     def leave_to_extraction() -> None:
         if slots.is_source_in_use(str(system.src_aet)):
-            raise CannotStartError("an extraction from the same PACS has begun, which the dry run leaves it to")
+            raise CannotStartError("an extraction from the same PACS has begun; start the dry run again after it")
 
     asked = 0
     bar: tqdm[Never] = tqdm(total=len(chosen), unit="row", disable=not sys.stderr.isatty())

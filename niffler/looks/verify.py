@@ -53,7 +53,9 @@ def run(settings: Settings) -> int:
         checkpoint = Checkpoint(modified, rebuilds=True)
         is_lost = not checkpoint.continues
         if is_lost and not checkpoint.records and not former:
-            raise WrongInputError(f"{modified}: no extraction of this list has left anything to compare with")
+            raise WrongInputError(
+                f"{modified}: no extraction of this list left anything to compare with; start it first"
+            )
         books = Books(checkpoint)
         if is_lost:
             _say(f"{checkpoint.path} is lost: it is built anew from what can be verified")
@@ -97,7 +99,7 @@ def _check(settings: Settings) -> None:
     if not settings.receives_here:
         raise WrongInputError(
             f"--Verify: the images go to another machine (DestAet {settings.system.dest_aet} is not the AE of QueryAet "
-            f"{settings.system.query_aet}), so they cannot be verified here"
+            f"{settings.system.query_aet}), so verify them there"
         )
     if not settings.storage_folder.is_dir():
         raise WrongInputError(f"StorageFolder {settings.storage_folder}: is no folder; is its disk mounted?")
