@@ -42,7 +42,7 @@ def test_trouble_with_associations_costs_the_study_under_way_an_attempt_and_noth
 
 def test_a_move_destination_that_the_pacs_does_not_know_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
     studies = generate_studies(tmp_path / "studies", 3, instances=2, size=16)
-    with from_pacs(tmp_path, faults.answer_move(0xA801)) as (extraction, pacs):
+    with from_pacs(tmp_path, faults.slow("move", seconds=1.0), faults.answer_move(0xA801)) as (extraction, pacs):
         patients(extraction, studies)
         finished = extraction.run()
         assert finished.exit_code == 4, finished.output
