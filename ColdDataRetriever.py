@@ -30,11 +30,11 @@ from niffler import mail, outcomes, slots
 from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Association, Broke, Ended, Heard
-from niffler.books import Books, carried_rows
+from niffler.books import Books, begun_rows, carried_rows
 from niffler.brief import brief_html, brief_text
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
-from niffler.dcm4che import Receiver, Tools, tools_folder
+from niffler.dcm4che import Receiver, Tools
 from niffler.errors import (
     CannotStartError,
     GaveUpError,
@@ -89,7 +89,7 @@ from niffler.vocabulary import (
     Study,
     StudyResult,
 )
-from niffler.worklist import Column, modified_csv, read_worklist, rows_by_request, write_modified_csv
+from niffler.worklist import columns_asked, modified_csv, read_list, rows_by_request, write_modified_csv
 
 FIRST_QUERIES = 10
 """The first C-FINDs of a retrieval are few, so that images flow soon."""
@@ -257,18 +257,11 @@ class Extraction:
     def read_list(self) -> None:
         """CSV → requests; the modified CSV shows each row as it will be queried."""
         settings = self.settings
-        columns = [Column(attribute.keyword, attribute.index) for attribute in settings.attributes]
-        self.worklist = read_worklist(
-            settings.csv_file,
-            columns,
-            date_format=settings.date_format,
-            long_accession=settings.long_accession,
-            allow_wildcards=settings.allow_wildcards,
-        )
+        self.worklist = read_list(settings, settings.csv_file)
         for warning in self.worklist.warnings:
             logging.warning(warning)
         self.modified = modified_csv(settings.csv_file)
-        write_modified_csv(self.modified, self.worklist, columns)
+        write_modified_csv(self.modified, self.worklist, columns_asked(settings))
         self.rows_of = rows_by_request(self.worklist)
         logging.info(
             "%s: rows %d, different requests %d, invalid rows %d",
@@ -280,16 +273,7 @@ class Extraction:
     def check_machine(self, folder: Path) -> None:
         """The tools run, nothing of a dead run is left, the storage is there."""
         system, settings = self.system, self.settings
-        self.tools = Tools(
-            folder=tools_folder(system.dcm4che_bin),
-            logging_folder=folder,
-            pacs=str(system.src_aet),
-            calling_ae=str(system.query_aet),
-            connect_seconds=system.connect_timeout_seconds,
-            response_seconds=system.response_timeout_seconds,
-            retrieve_seconds=system.retrieve_timeout_seconds,
-            extra_options=system.dcm4che_options,
-        )
+        self.tools = Tools.of(system, folder)
         self.tools_version = self.tools.check()
         logging.info("DCM4CHE: %s", self.tools_version)
         slots.remove_private_folders()
@@ -328,7 +312,7 @@ class Extraction:
             self.results[index] = result
         wanted = [index for index, result in enumerate(self.results) if result is PENDING]
         # Verified, but the run before ended before it asked the PACS again whether there is more: that is asked now.
-        begun = {index: row for index in wanted if (row := self.books.begun_row(requests[index])) is not None}
+        begun = begun_rows(self.books, requests, wanted) if self.checkpoint.entries else {}
         self.begun = set(begun)
         for index, verified in begun.items():
             self.results[index] = verified
@@ -832,14 +816,12 @@ class Extraction:
             portion.ended(ended.served, broke=bool(ended.trouble))
         under_way = None if expected_end else ended.under_way
         self.agenda.put_back([item for item in ended.unanswered if isinstance(item, Study) and item is not under_way])
+        tickets = [item for item in ended.unanswered if isinstance(item, Ticket)]
         broke_at = under_way if isinstance(under_way, Ticket) else None
-        counting = [item for item in ended.unanswered if isinstance(item, Ticket) and self.recounts.asked(item)]
-        looking_up = [item for item in ended.unanswered if isinstance(item, Ticket) and not self.recounts.asked(item)]
-        is_count = broke_at is not None and self.recounts.asked(broke_at)
-        group = self.inquiries.put_back(looking_up, None if is_count else broke_at)
+        group = self.inquiries.put_back(tickets, broke_at)
         if group is not None:
             self.finished(self.agenda.group_broke(group, f"C-FIND: {ended.trouble}"), ended.trouble)
-        for study in self.recounts.put_back(counting, broke_at if is_count else None):
+        for study in self.recounts.put_back(tickets, broke_at):
             self.not_recounted(study, ended.trouble)
         if isinstance(under_way, Study):
             received = self.on_disk.of(under_way.study_instance_uid).instances

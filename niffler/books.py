@@ -38,7 +38,7 @@ class Books:
 
     @property
     def records(self) -> Sequence[Record]:
-        """What is known of each of them."""
+        """The last record of each of them."""
         return [record for record in self._by_study.values() if self._has(_study_entry(record))]
 
     def carried_row(self, request: Request) -> RowResult | None:
@@ -64,15 +64,12 @@ class Books:
         records = self._by_request.get(text)
         if not records or text in self._rows:
             return None
-        count = max(records[-1].studies, 1)
-        studies = records[-count:]
-        if len(studies) < count or any(
-            max(one.studies, 1) != count or not self._has(_study_entry(one)) for one in studies
-        ):
-            return None
-        expected, received = sum(one.expected for one in studies), sum(one.received for one in studies)
-        detail = studies[0].detail if count == 1 else ""
-        return _retrieved(count, expected, received, max(one.attempts for one in studies), detail)
+        count = len(records)
+        if any(max(one.studies, 1) != count or not self._has(_study_entry(one)) for one in records):
+            return None  # some are missing, or the row had other studies when it was looked up before
+        expected, received = sum(one.expected for one in records), sum(one.received for one in records)
+        detail = records[0].detail if count == 1 else ""
+        return _retrieved(count, expected, received, max(one.attempts for one in records), detail)
 
     def carried_find(self, request: Request) -> RowResult | None:
         """The result of a row whose metadata is in the output already, else None."""
@@ -129,19 +126,19 @@ class Books:
 
     def take_back(self, study: Study) -> None:
         """The PACS has more of a study than was verified: it is not complete any more, and no row with it."""
+        self.commit()  # its entry may be among the new ones
         record = self._by_study.get(study.study_instance_uid)
-        entry = f"{study.patient_id},{study.study_instance_uid}"
-        if record is not None:
-            grown = record._replace(
-                studies=record.studies if record.studies > 1 else 0,
-                expected=study.announced_instances or record.expected,
-                finished=_now(),
-            )
-            self._note(grown)
-            self._new_records.append(grown)
-            entry = _study_entry(record)
-        self.commit()
-        self._checkpoint.take_back([entry])
+        if record is None:
+            self._checkpoint.take_back([f"{study.patient_id},{study.study_instance_uid}"])
+            return
+        self._checkpoint.take_back([_study_entry(record)])
+        grown = record._replace(
+            studies=record.studies if record.studies > 1 else 0,
+            expected=study.announced_instances or record.expected,
+            finished=_now(),
+        )
+        self._note(grown)
+        self._new_records.append(grown)
 
     def enter_find(self, request: Request, result: RowResult) -> None:
         """Enter a row whose metadata is in the output."""
@@ -188,11 +185,6 @@ class Books:
         if self._new_entries or self._new_records:
             self._checkpoint.record(self._new_entries, self._new_records)
             self._new_entries, self._new_records = [], []
-
-    @property
-    def recorded(self) -> Sequence[Record]:
-        """The last record of every study that was verified."""
-        return [record for record in self._by_study.values() if self._has(_study_entry(record))]
 
     @property
     def earlier_entries(self) -> Sequence[str]:
@@ -273,6 +265,11 @@ def _study_entry(record: Record) -> str:
 
 def _now() -> str:
     return datetime.now().isoformat(timespec="seconds")
+
+
+def begun_rows(books: Books, requests: Sequence[Request], wanted: Iterable[int]) -> dict[int, RowResult]:
+    """Of the requests that are wanted (by index) those that are verified but were not counted again."""
+    return {index: result for index in wanted if (result := books.begun_row(requests[index])) is not None}
 
 
 def carried_rows(books: Books, requests: Iterable[Request], *, retrieves: bool) -> dict[int, RowResult]:

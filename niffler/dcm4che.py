@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from niffler import printed
 from niffler.errors import CannotStartError
+from niffler.settings import SystemSettings
 from niffler.vocabulary import Ending, FindKind, Response
 
 _TOOLS = ("storescp", "findscu", "movescu")
@@ -55,6 +57,20 @@ class Tools:
     response_seconds: int
     retrieve_seconds: int
     extra_options: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, system: SystemSettings, logging_folder: Path) -> Self:
+        """The tools as system.json has them."""
+        return cls(
+            folder=tools_folder(system.dcm4che_bin),
+            logging_folder=logging_folder,
+            pacs=str(system.src_aet),
+            calling_ae=str(system.query_aet),
+            connect_seconds=system.connect_timeout_seconds,
+            response_seconds=system.response_timeout_seconds,
+            retrieve_seconds=system.retrieve_timeout_seconds,
+            extra_options=system.dcm4che_options,
+        )
 
     def check(self) -> str:
         """Start each tool once to see that it is there and runs; returns its version in its own words.

@@ -93,13 +93,13 @@ class Inquiries:
         return []
 
     def put_back(self, unanswered: Sequence[Ticket], under_way: Ticket | None) -> Group | None:
-        """Ask these queries again, before any other, after an association ended.
+        """Ask those of these queries again that were asked here, before any other, after an association ended.
 
         The inquiry that it broke at is given up: its group is returned, to be begun anew. A query for several
         requests is not tried again; what it was for is asked one by one.
         """
-        blamed = under_way.inquiry if under_way is not None else None
-        self._waiting.extendleft(reversed(unanswered))
+        blamed = under_way.inquiry if under_way is not None and under_way.asker is self else None
+        self._waiting.extendleft(ticket for ticket in reversed(unanswered) if ticket.asker is self)
         if blamed is None:
             return None
         self._waiting = deque(ticket for ticket in self._waiting if ticket.inquiry is not blamed)

@@ -16,6 +16,7 @@ from niffler.cell import cell_reader
 from niffler.errors import CellError, WrongInputError
 from niffler.files import write_csv
 from niffler.keywords import is_keyword
+from niffler.settings import ExtractionSettings
 from niffler.vocabulary import Request
 
 OUTCOME_COLUMNS = ("Outcome", "Studies", "Expected", "Received", "Attempts", "Detail")
@@ -72,6 +73,22 @@ def without_value(fault: str) -> str:
 def modified_csv(csv_file: Path) -> Path:
     """Where the modified CSV of a list belongs; all state of the extraction is named after it."""
     return csv_file.with_name(f"{csv_file.stem}_mod.csv")
+
+
+def columns_asked(settings: ExtractionSettings) -> list[Column]:
+    """The columns that a row is asked by."""
+    return [Column(attribute.keyword, attribute.index) for attribute in settings.attributes]
+
+
+def read_list(settings: ExtractionSettings, csv_file: Path) -> Worklist:
+    """Read a CSV as config.json says; see ``read_worklist``."""
+    return read_worklist(
+        csv_file,
+        columns_asked(settings),
+        date_format=settings.date_format,
+        long_accession=settings.long_accession,
+        allow_wildcards=settings.allow_wildcards,
+    )
 
 
 def read_worklist(

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -751,6 +752,28 @@ def test_the_rows_that_need_not_be_asked_again_are_told_by_their_request(run: Ru
     assert carried_rows(books, [ACCESSION, other], retrieves=False) == {
         1: RowResult(Outcome.FOUND, studies=2, attempts=1)
     }
+
+
+def test_a_row_is_verified_but_for_its_count_when_exactly_the_studies_of_one_lookup_are_there(run: Run) -> None:
+    for study, verified in ((FIRST, False), (SECOND, True), (Study("1.2.3", "P1", "A3", 1), False)):
+        run.books.study_complete(StudyResult(study, Outcome.RETRIEVED, 4, 4, 1), seconds=1.0, size=1000)
+        run.books.enter_study(PATIENT, 2, study)
+        run.books.commit()
+        run = run.again()
+        row = run.books.begun_row(PATIENT)
+        assert row == (RowResult(Outcome.RETRIEVED, 2, 8, 8, 1) if verified else None)
+
+
+def test_a_study_that_has_grown_is_verified_no_more_whatever_happens_then(run: Run) -> None:
+    run.books.study_complete(StudyResult(FIRST, Outcome.RETRIEVED, 4, 4, 1), seconds=1.0, size=1000)
+    run.books.enter_study(PATIENT, 1, FIRST)
+    run.books.take_back(replace(FIRST, announced_instances=6))
+    killed = Checkpoint(run.base)
+    assert (list(killed.entries), Books(killed).begun_row(PATIENT)) == ([], None)
+    run.books.commit()
+    after = run.again()
+    after.checkpoint.record(["P1,1.2.1"], [])
+    assert after.books.verified(FIRST) is None, "its record says that the PACS has more"
 
 
 def test_each_line_of_the_journal_is_json_that_a_person_can_read(run: Run) -> None:

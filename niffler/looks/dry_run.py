@@ -19,7 +19,7 @@ from tqdm import tqdm
 from niffler import findings, forecast, readiness, slots
 from niffler.books import Books, carried_rows
 from niffler.checkpoint import Checkpoint, copy_checkpoint
-from niffler.dcm4che import Tools, tools_folder
+from niffler.dcm4che import Tools
 from niffler.errors import CannotStartError, NifflerError, StoppedError
 from niffler.findings import MATCHED, Finding, Found, Plan
 from niffler.ledger import Record, read_ledger
@@ -29,7 +29,7 @@ from niffler.plan_words import in_words
 from niffler.readiness import Check, Verdict
 from niffler.settings import InformationModel, Mode, Settings
 from niffler.survey import Survey
-from niffler.worklist import Column, modified_csv, read_worklist
+from niffler.worklist import modified_csv, read_list
 
 _MOST_MATCHES = 1000
 _SECONDS_BETWEEN_LINES = 60.0
@@ -48,7 +48,7 @@ def run(settings: Settings) -> int:
             return check.verdict is not Verdict.WRONG
 
         plan = Plan()
-        tools = _tools(settings, folder)
+        tools = Tools.of(settings.system, folder)
         for warning in settings.warnings:
             passes(readiness.note(warning))
         has_list = passes(readiness.tried(lambda: _read_list(settings, plan))) and passes(
@@ -83,28 +83,8 @@ def run(settings: Settings) -> int:
         return 0 if set(counts) - {Found.NOT_ASKED} <= MATCHED else 1
 
 
-def _tools(settings: Settings, folder: Path) -> Tools:
-    system = settings.system
-    return Tools(
-        folder=tools_folder(system.dcm4che_bin),
-        logging_folder=folder,
-        pacs=str(system.src_aet),
-        calling_ae=str(system.query_aet),
-        connect_seconds=system.connect_timeout_seconds,
-        response_seconds=system.response_timeout_seconds,
-        retrieve_seconds=system.retrieve_timeout_seconds,
-        extra_options=system.dcm4che_options,
-    )
-
-
 def _read_list(settings: Settings, plan: Plan) -> str:
-    plan.worklist = read_worklist(
-        settings.csv_file,
-        [Column(attribute.keyword, attribute.index) for attribute in settings.attributes],
-        date_format=settings.date_format,
-        long_accession=settings.long_accession,
-        allow_wildcards=settings.allow_wildcards,
-    )
+    plan.worklist = read_list(settings, settings.csv_file)
     plan.findings = [findings.NOT_ASKED] * len(plan.worklist.requests)
     for warning in plan.worklist.warnings:
         _say(f"{Verdict.NOTE:<6}{warning}")

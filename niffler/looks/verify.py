@@ -23,7 +23,7 @@ from niffler.settings import Mode, Settings
 from niffler.slots import claim_file
 from niffler.storage import open_storage
 from niffler.vocabulary import ANSWERED, PENDING, Outcome, Request, RowResult, Study, StudyResult
-from niffler.worklist import Column, Worklist, modified_csv, read_worklist
+from niffler.worklist import Worklist, modified_csv, read_list
 
 _HEADER = (
     "PatientID", "StudyInstanceUID", "AccessionNumber", "State", "Expected", "OnDisk", "Unreadable", "Withdrawn",
@@ -64,7 +64,7 @@ def run(settings: Settings) -> int:
         asked = Asked(worklist.requests)
         carried = carried_rows(books, worklist.requests, retrieves=True)
         comparison = compare(
-            books.recorded, books.earlier_entries, inventory, str(settings.storage_folder),
+            books.records, books.earlier_entries, inventory, str(settings.storage_folder),
             asked_for=lambda study: any(request not in carried for request in asked.by(study.values)),
         )  # fmt: skip
         findings, is_incomplete = comparison.findings, bool(comparison.studies or comparison.entries)
@@ -107,11 +107,7 @@ def _check(settings: Settings) -> None:
 
 def _read_list(settings: Settings, modified: Path) -> tuple[Worklist, dict[Request, RowResult]]:
     """The list, and what the last run made of it."""
-    columns = [Column(attribute.keyword, attribute.index) for attribute in settings.attributes]
-    read = partial(
-        read_worklist, columns=columns, date_format=settings.date_format, long_accession=settings.long_accession,
-        allow_wildcards=settings.allow_wildcards,
-    )  # fmt: skip
+    read = partial(read_list, settings)
     return read(settings.csv_file), read_outcomes(outcomes.outcomes_csv(modified), read)
 
 
