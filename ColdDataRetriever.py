@@ -18,20 +18,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 import schedule
 
-from niffler import mail, outcomes, slots
+from niffler import outcomes, slots
+from niffler.account import Account
 from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Association, Broke, Ended, Heard
 from niffler.books import Books, begun_rows, carried_rows
-from niffler.brief import brief_html, brief_text
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Receiver, Tools
@@ -41,41 +40,26 @@ from niffler.errors import (
     NifflerError,
     OutsideWindowError,
     StoppedError,
-    WrongInputError,
 )
-from niffler.figures import Figures
-from niffler.headway import Headway
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
-from niffler.log import RecentProblems, start_log
+from niffler.log import start_log
 from niffler.looks import dry_run, report, status, verify
 from niffler.lookup import LookupRules, plan
-from niffler.manifest import (
-    Head,
-    Run,
-    StudyEntry,
-    file_sha256,
-    key_file,
-    manifest_json,
-    read_head,
-    shareable_json,
-    take_key,
-    write_manifest,
-    write_shareable,
-)
+from niffler.manifest import study_entries
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
-from niffler.night import Window, in_iso_time, in_local_time
-from niffler.progress import Bar, activity_in_words, in_bytes, in_hours, progress_line
+from niffler.night import Window, in_local_time
+from niffler.progress import in_bytes, in_hours
 from niffler.recount import STUDIES_IN_A_LIST, Recounts
+from niffler.report import report_html
 from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, remedy
-from niffler.run_state import Activity, Amount, Problem, RunState, StateFile, state_json, this_process
+from niffler.run_state import Activity, Amount
 from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import list_to_watch, read_settings
-from niffler.settings_told import settings_told
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
+from niffler.telling import PROBLEMS_KEPT, Standing, Teller
 from niffler.verdict import awaits_more, judge
-from niffler.versions import versions
 from niffler.vocabulary import (
     ANSWERED,
     PENDING,
@@ -109,8 +93,6 @@ RECEIVER_STARTS = 4
 PASS_PAUSE_SECONDS = 2.0
 """Before what failed is tried again: some troubles of a PACS heal by themselves."""
 DESTINATION_UNKNOWN = 0xA801
-PROBLEMS_KEPT = 10
-"""So many of the last problems are told by --Status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -202,8 +184,6 @@ class Extraction:
         self.settling: dict[str, _Settling] = {}
         self.seconds_of: dict[str, float] = {}
         self.remarks: list[str] = []
-        self.aside = ThreadPoolExecutor(1, "report")
-        self.page: Future[Figures | None] | None = None
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.unrequested: dict[str, str] = {}
@@ -217,13 +197,8 @@ class Extraction:
         self.has_been_open = False
         self.shut_at = 0.0
         self.started = time.monotonic()
-        self.started_at = datetime.now().astimezone()
-        self.problems = RecentProblems(PROBLEMS_KEPT)
-        self.state_file = StateFile(state_json(modified_csv(settings.csv_file)))
-        self.headway = Headway(0, {})
-        self.bar: Bar | None = None
-        self.studies_before = 0
-        self.working_seconds = 0.0
+        nights = self.window if self.system.nightly_only else None
+        self.teller = Teller(settings.mode, modified_csv(settings.csv_file), nights)
         self.is_stopping = False
         self.reason: NifflerError | None = None
 
@@ -334,28 +309,10 @@ class Extraction:
         self.queries, self.moves = (
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
-        self.head = self.begin_head()
-        self.write_manifest()
-        self.headway = Headway(len(self.worklist.table), done)
-        self.bar = Bar(self.headway.total, self.headway.done_before)
+        self.account = Account(settings, self.modified, self.worklist.lines, self.tools_version)
+        self.account.begin(continues=self.checkpoint.continues)
         self.studies_before = self.books.verified_studies
-
-    def begin_head(self) -> Head:
-        """What the report and the manifest say besides rows and studies; earlier runs of the same list come first."""
-        path = manifest_json(self.modified)
-        try:
-            earlier = read_head(path) if self.checkpoint.continues else None
-        except WrongInputError as fault:
-            logging.warning(str(fault))
-            earlier = None
-        csv_file = self.settings.csv_file
-        return Head(
-            str(csv_file),
-            file_sha256(csv_file),
-            settings_told(self.settings),
-            versions() | {"DCM4CHE": self.tools_version},
-            (*(earlier.runs if earlier else ()), Run(in_iso_time(datetime.now()))),
-        )
+        self.teller.begin(len(self.worklist.table), done)
 
     def warning_of_storage(self) -> str:
         """Whether the images of what is complete seem to be gone; empty where all is well."""
@@ -461,14 +418,14 @@ class Extraction:
         try:
             while not self.is_done():
                 now = time.monotonic()
-                self.working_seconds += (now - turn) * self.is_open
+                self.teller.worked((now - turn) * self.is_open)
                 turn = now
                 self.keep_watch()
                 if (jobs.idle_seconds or 0) > 600:  # the clock was set back, and schedule keeps wall clock time
                     jobs = self.planned_jobs()
                 jobs.run_pending()
                 self.hand_out()
-                self.tell()
+                self.teller.tell(self.activity(), self.standing)
                 self.take_in(self.connections.next_events(self.longest_wait()))
         finally:
             self.end_associations()
@@ -614,7 +571,7 @@ class Extraction:
             association.stop_after_current()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
         while self.connections.are_busy or self.settling:
-            self.tell()
+            self.teller.tell(self.activity(), self.standing)
             self.take_in(self.connections.next_events(self.longest_wait()))
             if time.monotonic() > deadline:
                 for association in self.connections.all:
@@ -906,7 +863,7 @@ class Extraction:
 
     def reopened(self, request: int) -> None:
         """A row had a result and is to get it anew."""
-        self.headway.rows_done(-len(self.rows_of(request)), self.results[request].outcome)
+        self.teller.rows_done(-len(self.rows_of(request)), self.results[request].outcome)
         self.results[request] = PENDING
 
     def finished(self, finished: Sequence[Finished], bad_ending: str = "") -> None:
@@ -916,12 +873,12 @@ class Extraction:
                 continue  # verified by an earlier run; that the PACS tells nothing more of it takes nothing away
             self.results[one.request] = one.result
             rows = self.rows_of(one.request)
-            self.headway.rows_done(len(rows), one.result.outcome)
+            self.teller.rows_done(len(rows), one.result.outcome)
             lines = [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
             self.to_say += lines
             if one.result.outcome not in ANSWERED:
                 for line in lines[-PROBLEMS_KEPT:]:
-                    self.problems.note(line)
+                    self.teller.note_problem(line)
             if self.endings.ended(bad_ending):
                 self.stop(
                     GaveUpError(
@@ -951,7 +908,7 @@ class Extraction:
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
         """The state file says that the run has begun, and why where it cannot go on."""
-        self.tell()
+        self.teller.tell(Activity.PREPARING, self.standing)
         try:
             yield
         except NifflerError as failure:
@@ -962,8 +919,6 @@ class Extraction:
         """What is being done at this moment."""
         if self.is_stopping:
             return Activity.STOPPING
-        if self.bar is None:
-            return Activity.PREPARING
         if not self.is_open and not self.connections.are_busy:
             return Activity.WAITING_FOR_WINDOW
         if self.patience.is_tried_by_silence:
@@ -982,15 +937,21 @@ class Extraction:
         requests = requests or {request for ticket in looking_up for request in ticket.requests[:1]}
         return [self.worklist.lines[self.rows_of(request)[0]] for request in requests]
 
-    def tell(self) -> None:
-        """Say what is being done, in the state file and beside the progress bar; that costs next to nothing."""
-        is_due = self.state_file.is_due(self.activity())
-        if is_due or (self.bar is not None and self.bar.is_due):
-            state = self.present_state()
-            if self.bar is not None:
-                self.bar.show(state)
-            if is_due:
-                self.write_state(state)
+    def standing(self, activity: Activity) -> Standing:
+        """How far the run is, at which lines, or until when it waits."""
+        books, on_disk = self.books, self.on_disk
+        is_at_lines = activity in (Activity.LOOKING_UP, Activity.RETRIEVING, Activity.STOPPING)
+        is_waiting = activity is Activity.WAITING_FOR_WINDOW
+        return Standing(
+            received=Amount(books.verified_studies - self.studies_before, on_disk.instances, on_disk.size),
+            verified=Amount(books.verified_studies, books.verified_images, books.verified_size),
+            lines=self.lines_under_way() if is_at_lines else (),
+            waits_until=self.window.next_opening(datetime.now()) if is_waiting else None,
+        )
+
+    def say_progress(self) -> None:
+        """The progress line of the log."""
+        self.teller.say(self.activity(), self.standing)
 
     def tell_end(self, reason: NifflerError | None, exit_code: int, counts: dict[Outcome, int] | None = None) -> None:
         """Say that the run has ended, and why if it is not complete."""
@@ -1003,69 +964,7 @@ class Extraction:
                 activity = Activity.GAVE_UP
             case _:
                 activity = Activity.NOT_STARTED
-        self.state_file.is_due(activity)
-        state = self.state(activity, activity_in_words(activity, reason=str(reason)))
-        state = replace(state, counts=counts or state.counts, exit_code=exit_code)
-        if self.bar is not None:
-            self.bar.show(state)
-            self.bar.close()
-        self.write_state(state)
-
-    def present_state(self) -> RunState:
-        """How far the run is and what it is doing."""
-        activity = self.activity()
-        at = self.state_file.since
-        lines: list[int] = []
-        if activity is Activity.WAITING_FOR_WINDOW:
-            at = self.window.next_opening(datetime.now())
-        elif activity in (Activity.LOOKING_UP, Activity.RETRIEVING, Activity.STOPPING):
-            lines = self.lines_under_way()
-        return self.state(activity, activity_in_words(activity, lines=lines, at=at))
-
-    def write_state(self, state: RunState) -> None:
-        """Write the state file."""
-        if problem := self.state_file.write(state):
-            logging.warning(problem)
-
-    def state(self, activity: Activity, words: str) -> RunState:
-        """How far the run is."""
-        now, seconds, size = datetime.now(), self.working_seconds, self.on_disk.size
-        self.headway.sample(seconds, size)
-        end = self.estimated_end()
-        begun = RunState(
-            process=this_process(),
-            mode=self.settings.mode,
-            started=self.started_at,
-            written=now.astimezone(),
-            activity=activity,
-            since=self.state_file.since,
-            words=words,
-            problems=tuple(Problem(*noted) for noted in self.problems.noted),
-        )
-        if self.bar is None:
-            return begun
-        return replace(
-            begun,
-            counts=self.headway.counts,
-            done_before=self.headway.done_before,
-            received=Amount(self.books.verified_studies - self.studies_before, self.on_disk.instances, size),
-            verified=Amount(self.books.verified_studies, self.books.verified_images, self.books.verified_size),
-            average=self.headway.average(seconds, size),
-            recent=self.headway.recent(seconds, size),
-            seconds_left=self.headway.seconds_left(seconds),
-            estimated_end=end.astimezone() if end else None,
-        )
-
-    def say_progress(self) -> None:
-        """The progress line of the log."""
-        logging.info(progress_line(self.present_state()))
-
-    def estimated_end(self) -> datetime | None:
-        """When the rest will be done at the rate so far; None before there is one."""
-        now, left = datetime.now(), self.headway.seconds_left(self.working_seconds)
-        if left is None:
-            return None
-        return self.window.after_work(now, left) if self.system.nightly_only else now + timedelta(seconds=left)
+        self.teller.end(activity, str(reason or ""), exit_code, counts, self.standing)
 
     # The end
 
@@ -1082,68 +981,15 @@ class Extraction:
         """Write the outcome files, then the report of them: drawing takes a while, so it is done aside."""
         self.checkpoint.save()  # the report reads the ledger, too
         self.write_outcomes()
-        if self.page is None or self.page.done():
-            end = self.estimated_end()
-            self.page = self.aside.submit(self.write_report, self.head, in_local_time(end) if end else "")
-
-    def write_report(self, head: Head, estimated_end: str = "") -> Figures | None:
-        """Write the report from the files and return its numbers; that it cannot be written ends no run."""
-        figures = None
-        try:
-            figures = report.figures_of(self.settings, self.worklist.lines)
-            is_running = head.runs[-1].ended is None
-            report.write_page(
-                self.settings, head, figures, as_of=datetime.now(), is_running=is_running, estimated_end=estimated_end
-            )
-        except NifflerError as failure:
-            logging.warning("the report was not written: %s", failure)
-        except Exception as bug:  # its text may quote a patient's values
-            logging.warning(
-                "the report was not written: an error in Niffler itself (%s); please report it", type(bug).__name__
-            )
-        return figures
-
-    def write_manifest(self, *, to_share: bool = False) -> None:
-        """Write the manifest, and the one to share; that it cannot be written ends no run."""
-        entries = {
-            record.study_instance_uid: StudyEntry(
-                record.study_instance_uid, Outcome.RETRIEVED, record.received, record.size
-            )
-            for record in self.books.records
-        }
-        for study in self.agenda.decided:
-            if study.outcome is not Outcome.RETRIEVED:
-                uid = study.study.study_instance_uid
-                entries[uid] = StudyEntry(uid, study.outcome, study.received, None)
-        studies, counts = list(entries.values()), outcomes.count(self.worklist, self.results)
-        try:
-            write_manifest(manifest_json(self.modified), self.head, counts, studies)
-            if to_share:
-                key = take_key(key_file(self.modified))
-                write_shareable(shareable_json(self.modified), key, self.head, counts, studies)
-        except GaveUpError as failure:
-            logging.warning("the manifest was not written: %s", failure)
+        self.account.draw_aside(self.teller.estimated_end())
 
     def send_morning_email(self, opening: str) -> None:
-        """Say how far it is when the window shuts; aside, as a mail server can be slow."""
+        """Say how far it is when the window shuts."""
         lines = self.summary(outcomes.count(self.worklist, self.results))[:-1]  # it has not taken its time yet
         lines.append(f"the nightly window is shut; it goes on at {opening}")
-        if end := self.estimated_end():
+        if end := self.teller.estimated_end():
             lines.append(f"estimated end {in_local_time(end)}")
-        page = self.page
-        self.aside.submit(lambda: self.send_email("[EXTRACTION GOES ON]", lines, page.result() if page else None))
-
-    def send_email(self, title: str, lines: Sequence[str], figures: Figures | None) -> None:
-        """Send the report's short form, if there is somebody to send it to."""
-        if not self.settings.wants_email:
-            return
-        subject = f"Niffler {title} {self.settings.csv_file.name}"
-        problem = mail.send_report(
-            self.system.smtp_host, self.system.smtp_port, self.settings.your_email, subject,
-            brief_text(lines, figures), brief_html(subject, lines, figures),
-        )  # fmt: skip
-        if problem:
-            logging.warning("the email was not sent: %s", problem)
+        self.account.send_aside("[EXTRACTION GOES ON]", lines)
 
     def finish(self, reason: NifflerError | None) -> int:
         """Save, write the outcomes, say how it went; returns the exit code."""
@@ -1163,13 +1009,8 @@ class Extraction:
             logging.warning(self.remarks[-1])
         exit_code = outcomes.exit_code(counts) if reason is None else reason.exit_code
         self.tell_end(reason, exit_code, counts)
-        self.aside.shutdown()
-        ended = replace(
-            self.head.runs[-1], ended=in_iso_time(datetime.now()), exit_code=exit_code, ending=str(reason or "")
-        )
-        self.head = replace(self.head, runs=(*self.head.runs[:-1], ended))
-        self.write_manifest(to_share=True)
-        figures = self.write_report(self.head)
+        entries = study_entries(self.books.records, self.agenda.decided)
+        figures = self.account.close(exit_code, str(reason or ""), counts, entries)
         summary = self.summary(counts)
         for line in summary:
             logging.info(line)
@@ -1184,7 +1025,7 @@ class Extraction:
             logging.error("%s %s: %s", title, datetime.now(), reason)
             summary.append(str(reason))
         if not isinstance(reason, (OutsideWindowError, StoppedError)):
-            self.send_email(title, summary, figures)
+            self.account.send(title, summary, figures)
         return exit_code
 
     def summary(self, counts: dict[Outcome, int]) -> list[str]:
@@ -1203,7 +1044,7 @@ class Extraction:
                 f"paths: {outcomes.unrequested_csv(self.modified)}"
             )
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
-        lines.append(f"at a glance: {report.report_html(self.modified)}")
+        lines.append(f"at a glance: {report_html(self.modified)}")
         if set(counts) - {Outcome.RETRIEVED, Outcome.FOUND}:
             lines.append(f"rows to look at: {outcomes.unfinished_csv(self.modified)}")
         if set(counts) - {Outcome.INVALID} == {Outcome.NOT_FOUND}:

@@ -6,37 +6,17 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from niffler.errors import GaveUpError, WrongInputError
+from niffler.errors import GaveUpError
 from niffler.files import cannot_write, write_atomically
-from niffler.vocabulary import Outcome
+from niffler.head import Head, told
+from niffler.ledger import Record
+from niffler.vocabulary import Outcome, StudyResult
 
 _SHARED_TEXTS = frozenset({"FirstAttr", "SecondAttr", "ThirdAttr", "DateFormat", "InformationModel"})
 _NOT_SHARED_NUMBERS = frozenset({"SmtpPort", "NifflerID"})
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run over the list: ISO 8601 with the zone; without an end it goes on, or was killed."""
-
-    started: str
-    ended: str | None = None
-    exit_code: int | None = None
-    ending: str = ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is known of an extraction apart from its rows and studies."""
-
-    list_file: str
-    list_sha256: str
-    settings: Mapping[str, Mapping[str, Any]]
-    versions: Mapping[str, str]
-    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +28,21 @@ class StudyEntry:
     instances: int
     size: int | None
     """Bytes; None where nobody counted them."""
+
+
+def study_entries(verified: Iterable[Record], decided: Iterable[StudyResult]) -> Sequence[StudyEntry]:
+    """What is verified, of earlier runs too, and what this run could not retrieve."""
+    entries = {
+        record.study_instance_uid: StudyEntry(
+            record.study_instance_uid, Outcome.RETRIEVED, record.received, record.size
+        )
+        for record in verified
+    }
+    for result in decided:
+        if result.outcome is not Outcome.RETRIEVED:
+            uid = result.study.study_instance_uid
+            entries[uid] = StudyEntry(uid, result.outcome, result.received, None)
+    return list(entries.values())
 
 
 def manifest_json(modified_csv: Path) -> Path:
@@ -65,40 +60,9 @@ def key_file(modified_csv: Path) -> Path:
     return modified_csv.with_name(f"{modified_csv.name}.manifest.key")
 
 
-def file_sha256(path: Path) -> str:
-    """The hash of a file, as ``sha256sum`` prints it."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_head(path: Path) -> Head | None:
-    """The head of a manifest; None where there is none. Raises WrongInputError where it is something else."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Head(
-            str(told["list"]["file"]),
-            str(told["list"]["sha256"]),
-            {str(file): dict(keys) for file, keys in told["settings"].items()},
-            {str(name): str(version) for name, version in told["versions"].items()},
-            tuple(Run(**run) for run in told["runs"]),
-        )
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WrongInputError(f"{path}: cannot be read: {error.strerror}; mend its rights") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise WrongInputError(f"{path}: is no manifest of an extraction; move it away") from None
-
-
 def write_manifest(path: Path, head: Head, rows: Mapping[Outcome, int], studies: Sequence[StudyEntry]) -> None:
     """Write the manifest: head, counts, and a line for each study."""
-    told = {
-        "list": {"file": head.list_file, "sha256": head.list_sha256},
-        "settings": head.settings,
-        "versions": head.versions,
-        "runs": [asdict(run) for run in head.runs],
-    }
-    write_atomically(path, _text(told, rows, studies, "StudyInstanceUID", str))
+    write_atomically(path, _text(told(head), rows, studies, "StudyInstanceUID", str))
 
 
 def write_shareable(
@@ -112,7 +76,7 @@ def write_shareable(
     def hashed(text: str) -> str:
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
-    told = {
+    shared = {
         "list": {"hmac_sha256": hashed(head.list_sha256)},
         "settings": {
             file: {name: value for name, value in keys.items() if _may_be_shared(name, value)}
@@ -122,7 +86,7 @@ def write_shareable(
         "runs": [{"started": run.started, "ended": run.ended, "exit_code": run.exit_code} for run in head.runs],
     }
     # In the order of the list or of the UIDs they could be told by their place.
-    write_atomically(path, _text(told, rows, studies, "hmac_sha256", hashed, in_order_of_name=True))
+    write_atomically(path, _text(shared, rows, studies, "hmac_sha256", hashed, in_order_of_name=True))
 
 
 def take_key(path: Path) -> bytes:
@@ -186,5 +150,5 @@ def _text(
         for study in studies
     )
     listed = ",\n    ".join(sorted(lines) if in_order_of_name else lines)
-    told = json.dumps({**head, **counts}, indent=2, ensure_ascii=False).removesuffix("\n}")
-    return f'{told},\n  "studies": [\n    {listed}\n  ]\n}}\n' if listed else f'{told},\n  "studies": []\n}}\n'
+    first = json.dumps({**head, **counts}, indent=2, ensure_ascii=False).removesuffix("\n}")
+    return f'{first},\n  "studies": [\n    {listed}\n  ]\n}}\n' if listed else f'{first},\n  "studies": []\n}}\n'

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from demo.studies import WrittenStudy, generate_studies
 from niffler.errors import GaveUpError, WrongInputError
-from niffler.manifest import Head, Run, StudyEntry, read_head, take_key, write_manifest, write_shareable
+from niffler.head import Head, Run, read_head, write_head
+from niffler.manifest import StudyEntry, take_key, write_manifest, write_shareable
 from niffler.settings import Settings, SystemSettings
 from niffler.settings_told import is_default, settings_told
 from niffler.vocabulary import Outcome
@@ -111,17 +113,56 @@ def test_the_report_made_again_has_the_settings_of_the_run(
     assert "2 runs" in given
 
 
+def test_a_start_leaves_the_manifest_alone_and_a_run_that_is_killed_stands_in_the_next_one(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 2, instances=1, size=16)
+    with from_pacs(tmp_path) as (extraction, pacs):
+        manifest, head = extraction.state(".manifest.json"), extraction.state(".manifest.head.json")
+        seen: list[bytes | None] = []
+
+        def see_and_kill() -> None:
+            seen.append(manifest.read_bytes() if manifest.exists() else None)
+            extraction.started[-1].kill()
+
+        pacs.script(
+            faults.answer_move(0xC000).study(studies[1].study_instance_uid).nth(1),
+            faults.call(see_and_kill, "move").study(studies[1].study_instance_uid).nth(2),
+            faults.call(see_and_kill, "move").study(studies[0].study_instance_uid).nth(2),
+        )
+        extraction.system = {"MaxAttempts": 1}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+        assert extraction.run().exit_code == 1
+        first = manifest.read_bytes()
+        assert extraction.run().exit_code == -signal.SIGKILL
+        assert (seen, manifest.read_bytes()) == ([first], first)
+        assert extraction.run().exit_code == 0
+        told = manifest_of(extraction)
+        assert [run["exit_code"] for run in told["runs"]] == [1, None, 0]
+        assert [run["ended"] is None for run in told["runs"]] == [False, True, False]
+        assert told["retrieved"]["studies"] == 2
+
+        extraction.state(".pickle").unlink()
+        assert extraction.run().exit_code == -signal.SIGKILL
+        assert seen[1] is None, "from scratch, what it says of studies does not hold any more"
+        assert not extraction.state(".manifest.shareable.json").exists()
+        head.write_text("{")
+        assert extraction.run().exit_code == 0
+        assert f"WARNING:root:{head}: is no head of a manifest; move it away" in extraction.output
+        assert [run["exit_code"] for run in manifest_of(extraction)["runs"]] == [0]
+
+
 # Alone
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "manifest.json"
+    path = tmp_path / "head.json"
     assert read_head(path) is None
+    write_head(path, HEAD)
+    assert read_head(path) == HEAD
     for studies in (STUDIES, []):
         write_manifest(path, HEAD, ROWS, studies)
-        assert read_head(path) == HEAD
+        assert read_head(path) == HEAD, "a manifest begins with its head"
     path.write_text('{"list": 3}')
-    with pytest.raises(WrongInputError, match="is no manifest of an extraction; move it away"):
+    with pytest.raises(WrongInputError, match="is no head of a manifest; move it away"):
         read_head(path)
 
 
