@@ -12,28 +12,26 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
 import schedule
 
-from niffler import outcomes, slots
+from niffler import outcomes, signals, slots
 from niffler.account import Account
+from niffler.advice import advice_on_silence, what_to_check
 from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
-from niffler.associations import Answered, Association, Broke, Ended, Heard
+from niffler.associations import Answered, Broke, Ended, Heard
 from niffler.books import Books, begun_rows, carried_rows
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
-from niffler.dcm4che import Receiver, Tools
+from niffler.dcm4che import Tools
 from niffler.errors import (
     CannotStartError,
     GaveUpError,
@@ -43,6 +41,7 @@ from niffler.errors import (
 )
 from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
+from niffler.listening import Listening
 from niffler.log import start_log
 from niffler.looks import dry_run, report, status, verify
 from niffler.lookup import LookupRules, plan
@@ -58,8 +57,10 @@ from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import list_to_watch, read_settings
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
-from niffler.telling import PROBLEMS_KEPT, Standing, Teller
-from niffler.verdict import awaits_more, judge
+from niffler.telling import Standing, Teller
+from niffler.transfers import Transfers
+from niffler.unrequested import Unrequested
+from niffler.verdict import judge
 from niffler.vocabulary import (
     ANSWERED,
     PENDING,
@@ -85,11 +86,8 @@ LEAST_STUDIES = 8
 """While more are being looked up, a movescu is started for so many studies, or for what came within that time."""
 RECOUNT_SECONDS = 60.0
 """So long at most do retrieved studies wait for company before the PACS is asked whether it has more of them now."""
-SETTLE_SECONDS = 3.0
-"""How long storescp's log may lag behind the final C-MOVE response, beyond the images that are still being read."""
 STOP_GRACE_SECONDS = 5.0
 """How long a study under way may go on when the run is asked to stop; ``docker stop`` kills after ten seconds."""
-RECEIVER_STARTS = 4
 PASS_PAUSE_SECONDS = 2.0
 """Before what failed is tried again: some troubles of a PACS heal by themselves."""
 DESTINATION_UNKNOWN = 0xA801
@@ -145,27 +143,6 @@ def look(settings: Settings) -> int:
             raise AssertionError(settings.task)
 
 
-@dataclass(frozen=True)
-class _UnderWay:
-    """A study that the PACS is sending: over which association, the counts it told last, and when it last got on."""
-
-    association: Association[Study, Response]
-    counts: tuple[int | None, ...]
-    got_on_at: float
-
-
-@dataclass(frozen=True)
-class _Settling:
-    """A study with its final C-MOVE response whose images may still be coming out of the receiver's log.
-
-    The deadline begins when all images that were stored by then are read, which a slow disk may delay.
-    """
-
-    study: Study
-    response: Response
-    deadline: float = math.inf
-
-
 class Extraction:
     """One run over one list. All of its state belongs to the main thread."""
 
@@ -179,17 +156,13 @@ class Extraction:
         self.window = Window(self.system.start_hour, self.system.end_hour)
         self.patience = Patience(self.system.give_up_minutes * 60)
         self.endings, self.attempts = Breaker(), Breaker()
+        self.listening: Listening | None = None
         self.on_disk = OnDisk()
-        self.under_way: dict[str, _UnderWay] = {}
-        self.settling: dict[str, _Settling] = {}
-        self.seconds_of: dict[str, float] = {}
+        self.transfers = Transfers()
         self.remarks: list[str] = []
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
-        self.unrequested: dict[str, str] = {}
-        self.to_note: dict[str, str] = {}
         self.has_served = False
-        self.receiver_starts = 0
         self.resume_at = 0.0
         self.company_since = math.inf
         self.recount_since = math.inf
@@ -208,7 +181,11 @@ class Extraction:
         """Prepare, work until every row has its outcome, report; returns the exit code."""
         for warning in self.settings.warnings:
             logging.warning(warning)
-        with tempfile.TemporaryDirectory(prefix=slots.PRIVATE_FOLDER) as folder, self.signals(), self.telling():
+        with (
+            tempfile.TemporaryDirectory(prefix=slots.PRIVATE_FOLDER) as folder,
+            signals.stopping(self.stop),
+            self.telling(),
+        ):
             self.read_list()
             self.check_machine(Path(folder))
             self.take_up_checkpoint()
@@ -273,13 +250,12 @@ class Extraction:
         columns: tuple[str, ...] = ()
         if self.retrieves:
             self.checkpoint = Checkpoint(self.modified)
-            if self.checkpoint.continues:
-                self.unrequested = outcomes.read_unrequested(self.modified)
         else:
             columns = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
             self.metadata = MetadataFile(settings.storage_folder, columns)
             self.metadata.check()
             self.checkpoint = Checkpoint(self.metadata.path, output=self.metadata.path)
+        self.unrequested = Unrequested(self.modified, continues=self.retrieves and self.checkpoint.continues)
         self.books = Books(self.checkpoint)
         self.results: list[RowResult] = [PENDING] * len(requests)
         carried = carried_rows(self.books, requests, retrieves=self.retrieves) if self.checkpoint.entries else {}
@@ -335,8 +311,9 @@ class Extraction:
                     settings.storage_folder, settings.file_path, system.accepted_calling_aets, Path("storescp.out"),
                     system.log_megabytes,
                 )  # fmt: skip
-                ending.enter_context(self.connections.receiving(self.tools, reception))
-                self.start_receiver()
+                receiver = ending.enter_context(self.connections.receiving(self.tools, reception))
+                self.listening = Listening(receiver, system.query_aet)
+                self.listening.begin()
                 logging.info("storescp listens as %s, images go to %s", system.query_aet, settings.storage_folder)
             elif self.retrieves:
                 logging.info(
@@ -360,54 +337,6 @@ class Extraction:
     def most_matches(self) -> int:
         """A query that matches more is cancelled."""
         return max(self.system.max_studies_per_row, MOST_MATCHES) if self.retrieves else MOST_MATCHES_IN_FIND_MODES
-
-    def start_receiver(self) -> None:
-        """Start storescp and wait until it listens."""
-        receiver = self.connections.receiver
-        assert receiver is not None
-        self.receiver_starts += 1
-        if not receiver.start():
-            port = self.system.query_aet.port
-            holder = slots.port_holder(port)
-            why = f"port {port} is held by {holder}" if holder else receiver.last_line or "it printed nothing"
-            raise CannotStartError(
-                f"storescp does not listen as {self.system.query_aet}: {why}; end that process or choose another port "
-                "in QueryAet (the PACS has to know it)"
-            )
-
-    def replace_receiver(self, dead: Receiver) -> None:
-        """Start storescp again after it died, a few times."""
-        why = dead.last_line or "it printed nothing"
-        dead.stop()
-        while self.receiver_starts < RECEIVER_STARTS:
-            logging.warning("storescp ended (%s); starting it again", why)
-            try:
-                self.start_receiver()
-                return
-            except CannotStartError as failure:
-                why = str(failure)
-        raise GaveUpError(
-            f"storescp ended {RECEIVER_STARTS} times, the last time with: {why}; look into storescp.out, then start "
-            "the same command again"
-        )
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """SIGINT, SIGTERM and, unless nohup has it ignored, SIGHUP end the run in good order."""
-
-        def remember(number: int, _frame: FrameType | None) -> None:
-            self.stop(StoppedError(number))
-            self.connections.wake()
-
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        for number, handler in before.items():
-            if not (number == signal.SIGHUP and handler == signal.SIG_IGN):
-                signal.signal(number, remember)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     # The work
 
@@ -440,9 +369,8 @@ class Extraction:
 
     def is_done(self) -> bool:
         """Whether nothing is left to do; begins the next pass where something failed in this one."""
-        if self.connections.are_busy or self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work:
-            return False
-        if self.recounts.are_open:
+        is_busy = self.connections.are_busy or self.transfers.are_settling or self.recounts.are_open
+        if is_busy or self.inquiries.open_groups or self.agenda.has_fresh_work:
             return False
         if not self.agenda.has_another_pass:
             return True
@@ -455,9 +383,8 @@ class Extraction:
         if self.reason is not None:
             raise self.reason
         self.storage.check()
-        receiver = self.connections.receiver
-        if receiver is not None and not receiver.is_alive:
-            self.replace_receiver(receiver)
+        if self.listening is not None:
+            self.listening.go_on()
         self.watch_progress()
         now = datetime.now()
         is_open = not self.system.nightly_only or self.window.is_open(now)
@@ -475,22 +402,19 @@ class Extraction:
             self.patience.was_not_needed(time.monotonic() - self.shut_at)
         self.is_open = is_open
         self.has_been_open = self.has_been_open or is_open
-        if not is_open and self.settings.exit_outside_window and not (self.connections.are_busy or self.settling):
+        is_busy = self.connections.are_busy or self.transfers.are_settling
+        if not is_open and self.settings.exit_outside_window and not is_busy:
             opening = in_local_time(self.window.next_opening(now))
             raise OutsideWindowError(f"the nightly window is shut; start the same command again at {opening}")
 
     def watch_progress(self) -> None:
         """Break off a C-MOVE that says again and again that it is pending and brings nothing."""
-        now = time.monotonic()
-        for study, move in self.under_way.items():
-            if now - move.got_on_at > self.system.retrieve_timeout_seconds:
-                logging.warning(
-                    "no image and no other count for %d s (RetrieveTimeoutSeconds): C-MOVE is broken off and tried "
-                    "again",
-                    self.system.retrieve_timeout_seconds,
-                )
-                move.association.kill()
-                self.under_way[study] = replace(move, got_on_at=math.inf)
+        for association in self.transfers.stalled(self.system.retrieve_timeout_seconds):
+            logging.warning(
+                "no image and no other count for %d s (RetrieveTimeoutSeconds): C-MOVE is broken off and tried again",
+                self.system.retrieve_timeout_seconds,
+            )
+            association.kill()
 
     def hand_out(self) -> None:
         """Give each idle association its next requests, unless the window is shut or the PACS needs a pause."""
@@ -537,7 +461,7 @@ class Extraction:
 
     def recounts_to_ask(self, most: int, kind: FindKind | None) -> list[Ticket]:
         """The counts to ask again: with other queries when some are asked anyway, else many or the last at once."""
-        are_last = not (self.settling or self.inquiries.open_groups or self.agenda.has_fresh_work)
+        are_last = not (self.transfers.are_settling or self.inquiries.open_groups or self.agenda.has_fresh_work)
         are_last = are_last and not any(mover.is_busy for mover in self.connections.movers)
         are_old = time.monotonic() - self.recount_since >= RECOUNT_SECONDS
         if (kind is not None and most > 0) or are_last or are_old or self.recounts.waiting >= STUDIES_IN_A_LIST:
@@ -553,12 +477,13 @@ class Extraction:
 
     def longest_wait(self) -> float:
         """Seconds until something has to be done although nothing happens; a second at most."""
-        is_soon = self.settling or self.company_since < math.inf
+        is_soon = self.transfers.are_settling or self.company_since < math.inf
         return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if is_soon else 1.0)
 
     def stop(self, reason: NifflerError) -> None:
-        """Ask for the end of the run; the first reason counts."""
+        """Ask for the end of the run; the first reason counts. May be called by a signal handler."""
         self.reason = self.reason or reason
+        self.connections.wake()
 
     def pause(self, seconds: float) -> None:
         """Begin nothing for so long."""
@@ -570,7 +495,7 @@ class Extraction:
         for association in self.connections.all:
             association.stop_after_current()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
-        while self.connections.are_busy or self.settling:
+        while self.connections.are_busy or self.transfers.are_settling:
             self.teller.tell(self.activity(), self.standing)
             self.take_in(self.connections.next_events(self.longest_wait()))
             if time.monotonic() > deadline:
@@ -594,15 +519,12 @@ class Extraction:
                     for request, lookup in self.inquiries.answer(ticket, answer):
                         self.looked_up(request, lookup)
                 case Answered(item=Study() as study, answer=Response() as response, seconds=seconds):
-                    self.seconds_of[study.study_instance_uid] = seconds
+                    self.transfers.answered(study, seconds)
                     self.patience.heard()
-                    self.under_way.pop(study.study_instance_uid, None)
                     self.moved(study, response)
                 case Heard(association=association, item=Study() as study, counts=counts):
-                    before = self.under_way.get(study.study_instance_uid)
-                    if before is None or before.counts != counts:
+                    if self.transfers.heard(association, study, counts):
                         self.patience.heard()
-                        self.under_way[study.study_instance_uid] = _UnderWay(association, counts, time.monotonic())
                 case Heard():
                     self.patience.heard()
                 case Ended():
@@ -611,8 +533,7 @@ class Extraction:
                     for arrival in arrivals:
                         self.arrived(arrival)
                 case CaughtUp(token=uid):
-                    if settling := self.settling.get(uid):
-                        self.settling[uid] = replace(settling, deadline=time.monotonic() + SETTLE_SECONDS)
+                    self.transfers.caught_up(uid)
                 case DiskFull():
                     self.stop(GaveUpError(f"{self.settings.storage_folder}: the disk is full; make room, start again"))
                 case Broke(association=association, error=error):
@@ -676,7 +597,7 @@ class Extraction:
                 self.agenda.put_back([study])
                 return
             self.trouble(in_words(response.status))
-        self.settling[study.study_instance_uid] = _Settling(study, response)
+        self.transfers.settle(study, response)
         self.connections.catch_up(study.study_instance_uid)
 
     def arrived(self, arrival: Arrival) -> None:
@@ -686,27 +607,16 @@ class Extraction:
             reason = "storescp wrote outside of StorageFolder; write {00100020,md5} in FilePath"
         elif self.on_disk.take(arrival):
             self.has_served = True
-            for unrequested in (self.unrequested, self.to_note):
-                unrequested.pop(arrival.path, None)
-            if move := self.under_way.get(arrival.study_instance_uid):
-                self.under_way[arrival.study_instance_uid] = replace(move, got_on_at=time.monotonic())
+            self.unrequested.replaced(arrival.path)
+            self.transfers.got_on(arrival.study_instance_uid)
             return
-        self.to_note[arrival.path] = arrival.problem or reason
+        self.unrequested.note(arrival.path, arrival.problem or reason)
         logging.warning("unrequested: an instance was received that counts for no row: %s", reason)
 
     def settle(self) -> None:
         """Give the verdicts whose images are all there, or have had their time."""
-        now = time.monotonic()
-        for uid, settling in list(self.settling.items()):
-            received = self.on_disk.of(uid) if self.receives_here else None
-            if (
-                received is not None
-                and now < settling.deadline
-                and awaits_more(settling.study, settling.response, received)
-            ):
-                continue
-            del self.settling[uid]
-            self.tried(judge(settling.study, settling.response, received))
+        for one in self.transfers.settled(self.on_disk.of if self.receives_here else None):
+            self.tried(judge(one.study, one.response, one.received))
 
     def tried(self, result: StudyResult) -> None:
         """An attempt to move a study has its verdict: it stands, or the study comes again."""
@@ -725,7 +635,7 @@ class Extraction:
             return
         self.on_disk.forget(uid)
         if tried.result.outcome is Outcome.RETRIEVED:
-            self.books.study_complete(tried.result, self.seconds_of.pop(uid), size)
+            self.books.study_complete(tried.result, self.transfers.seconds_of(uid), size)
             for request, studies in tried.wanted_by.items():
                 self.books.enter_study(self.worklist.requests[request], studies, result.study)
             self.recounts.add(result.study)
@@ -764,9 +674,7 @@ class Extraction:
     def association_ended(self, ended: Ended) -> None:
         """What an association left unanswered is asked again; what it broke at has lost an attempt."""
         ended.association.is_busy = False
-        self.under_way = {
-            study: move for study, move in self.under_way.items() if move.association is not ended.association
-        }
+        self.transfers.broke_off(ended.association)
         expected_end = self.is_stopping or not self.is_open
         if not expected_end:
             portion = self.moves if ended.association in self.connections.movers else self.queries
@@ -795,35 +703,12 @@ class Extraction:
             return  # another association told of the same trouble
         if self.patience.is_over(now):
             since = in_hours(self.patience.silent_seconds(now))
-            self.stop(GaveUpError(f"{self.system.src_aet} has not answered for {since} ({why}); {self.advice(why)}"))
+            advice = advice_on_silence(why, self.system.query_aet.ae_title)
+            self.stop(GaveUpError(f"{self.system.src_aet} has not answered for {since} ({why}); {advice}"))
             return
         pause = self.patience.pause_for_silence(now)
         self.pause(pause)
         logging.warning("%s: %s; trying again in %.0f s", self.system.src_aet, why, pause)
-
-    def advice(self, why: str) -> str:
-        """What to do about a PACS that does not answer: it refuses to, or it cannot be reached."""
-        if why.startswith(("A-ABORT", "A-ASSOCIATE-RJ", "No Presentation Context")):
-            return (
-                f"it broke off or refused the association: ask its team whether AE title "
-                f"{self.system.query_aet.ae_title} may query and retrieve, then start the same command again"
-            )
-        return "check the network and SrcAet with TestConnection.py, then start the same command again"
-
-    def what_to_check(self, bad_ending: str) -> str:
-        """The setting that is likeliest to be wrong where row after row ends in the same way."""
-        refused_for = bad_ending.removeprefix("refused for ")
-        for place, attribute in zip(("First", "Second", "Third"), self.settings.attributes, strict=False):
-            if attribute.keyword == refused_for:
-                return (
-                    f"{place}Attr and {place}Index in config.json (does that column hold the {refused_for} of this "
-                    "PACS, an EMPI and no local number, say?)"
-                )
-        if bad_ending.startswith("C-MOVE"):
-            return "DestAet and the port of QueryAet in system.json with the team of the PACS"
-        if bad_ending.startswith("C-FIND"):
-            return "the attributes in config.json and InformationModel in system.json"
-        return "the attributes in config.json and system.json"
 
     def short_of_resources(self, why: str) -> None:
         """The PACS has too much to do: pause, longer each time, and give up in the end."""
@@ -877,15 +762,15 @@ class Extraction:
             lines = [outcomes.row_line(self.worklist.lines[row], one.result) for row in rows]
             self.to_say += lines
             if one.result.outcome not in ANSWERED:
-                for line in lines[-PROBLEMS_KEPT:]:
-                    self.teller.note_problem(line)
+                self.teller.note_problems(lines)
             if self.endings.ended(bad_ending):
+                settings = what_to_check(bad_ending, [attribute.keyword for attribute in self.settings.attributes])
                 self.stop(
                     GaveUpError(
                         f"{ALIKE_ENDINGS} rows in a row ended in the same way, the last in line "
                         f"{self.worklist.lines[rows[-1]]} ({bad_ending}); the rest is pending. Look at their Detail in "
-                        f"{outcomes.outcomes_csv(self.modified).name}, check {self.what_to_check(bad_ending)}, then "
-                        "start the same command again"
+                        f"{outcomes.outcomes_csv(self.modified).name}, check {settings}, then start the same command "
+                        "again"
                     )
                 )
 
@@ -895,10 +780,7 @@ class Extraction:
             self.metadata.append(self.to_list)
             self.to_list.clear()
         self.books.commit()
-        if self.to_note:
-            outcomes.note_unrequested(self.modified, self.to_note)
-            self.unrequested |= self.to_note
-            self.to_note.clear()
+        self.unrequested.commit()
         for line in self.to_say:
             logging.info(line)
         self.to_say.clear()
@@ -925,7 +807,11 @@ class Extraction:
             return Activity.WAITING_FOR_PACS
         if self.patience.is_tried_by_shortage and not self.connections.are_busy:
             return Activity.PAUSING
-        is_moving = self.settling or self.agenda.studies_waiting or any(one.is_busy for one in self.connections.movers)
+        is_moving = (
+            self.transfers.are_settling
+            or self.agenda.studies_waiting
+            or any(one.is_busy for one in self.connections.movers)
+        )
         return Activity.RETRIEVING if is_moving else Activity.LOOKING_UP
 
     def lines_under_way(self) -> list[int]:
@@ -975,7 +861,7 @@ class Extraction:
             results[request] = outcomes.begun(studies)
         outcomes.write_outcomes(self.modified, self.worklist, results)
         if self.retrieves:
-            outcomes.write_unrequested(self.modified, self.unrequested)
+            self.unrequested.write()
 
     def write_outcomes_and_report(self) -> None:
         """Write the outcome files, then the report of them: drawing takes a while, so it is done aside."""
@@ -1041,7 +927,7 @@ class Extraction:
         if self.unrequested:
             lines.append(
                 f"unrequested: {len(self.unrequested)} instances that were not asked for, counted for no row; their "
-                f"paths: {outcomes.unrequested_csv(self.modified)}"
+                f"paths: {self.unrequested.path}"
             )
         lines.append(f"every row: {outcomes.outcomes_csv(self.modified)}")
         lines.append(f"at a glance: {report_html(self.modified)}")

@@ -41,7 +41,6 @@ class Connections:
         self._events: SimpleQueue[object] = SimpleQueue()
         self.finders: list[Association[Ticket, QueryAnswer]] = []
         self.movers: list[Association[Study, Response]] = []
-        self.receiver: Receiver | None = None
         self._arrivals: ArrivalReader | None = None
 
     @property
@@ -55,7 +54,7 @@ class Connections:
         return any(association.is_busy for association in self.all)
 
     @contextlib.contextmanager
-    def receiving(self, tools: Tools, reception: Reception) -> Iterator[None]:
+    def receiving(self, tools: Tools, reception: Reception) -> Iterator[Receiver]:
         """Have a receiver, not yet started, whose files are read as they arrive; it is ended however the run ends."""
         arrivals = self._arrivals = ArrivalReader(self._events)
         output = tool_output(reception.output, reception.output_megabytes)
@@ -69,13 +68,11 @@ class Connections:
             elif printed.says_disk_full(line):
                 self._events.put(DiskFull(line))
 
-        self.receiver = tools.receiver(
-            reception.directory, reception.file_path, reception.accepted_calling_aets, on_line
-        )
+        receiver = tools.receiver(reception.directory, reception.file_path, reception.accepted_calling_aets, on_line)
         try:
-            yield
+            yield receiver
         finally:
-            self.receiver.stop()
+            receiver.stop()
             arrivals.close()
 
     @contextlib.contextmanager

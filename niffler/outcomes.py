@@ -5,15 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from niffler.errors import WrongInputError
-from niffler.files import cannot_write, csv_chunks, write_csv
+from niffler.files import write_csv
 from niffler.status import without_comments
 from niffler.vocabulary import ANSWERED, Outcome, RowResult, StudyResult
 from niffler.worklist import OUTCOME_COLUMNS, Worklist
 
 _ROUND = 50
 _ALIKE = 3
-_UNREQUESTED = ("Path", "Reason")
 
 
 def outcomes_csv(modified_csv: Path) -> Path:
@@ -24,43 +22,6 @@ def outcomes_csv(modified_csv: Path) -> Path:
 def unfinished_csv(modified_csv: Path) -> Path:
     """The file with the rows that have no good answer; it can be given as CsvFile."""
     return modified_csv.with_name(f"{modified_csv.name}.unfinished.csv")
-
-
-def unrequested_csv(modified_csv: Path) -> Path:
-    """The file with the paths of images that nobody asked for."""
-    return modified_csv.with_name(f"{modified_csv.name}.unrequested.csv")
-
-
-def read_unrequested(modified_csv: Path) -> dict[str, str]:
-    """Path → reason of the images that earlier runs noted and that still lie there."""
-    path = unrequested_csv(modified_csv)
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.reader(stream))[1:]
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WrongInputError(f"{path}: cannot be read: {error}; move it away, then start again") from None
-    return {row[0]: row[1] for row in rows if len(row) == len(_UNREQUESTED) and Path(row[0]).exists()}
-
-
-def note_unrequested(modified_csv: Path, unrequested: Mapping[str, str]) -> None:
-    """Add images that nobody asked for at once: a run that is killed must not forget them."""
-    path = unrequested_csv(modified_csv)
-    try:
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            for chunk in csv_chunks([*([_UNREQUESTED] if stream.tell() == 0 else []), *unrequested.items()]):
-                stream.write(chunk)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-def write_unrequested(modified_csv: Path, unrequested: Mapping[str, str]) -> None:
-    """Write the paths of images that nobody asked for, each with why it counts for no row; no file without any."""
-    if unrequested:
-        write_csv(unrequested_csv(modified_csv), [_UNREQUESTED, *unrequested.items()])
-    else:
-        unrequested_csv(modified_csv).unlink(missing_ok=True)
 
 
 def row_results(worklist: Worklist, results: Sequence[RowResult]) -> Iterator[RowResult]:

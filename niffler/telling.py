@@ -14,7 +14,7 @@ from niffler.run_state import Activity, Amount, Problem, RunState, StateFile, st
 from niffler.settings import Mode
 from niffler.vocabulary import Outcome
 
-PROBLEMS_KEPT = 10
+_PROBLEMS_KEPT = 10
 """So many of the last problems are told by --Status."""
 
 
@@ -39,7 +39,7 @@ class Teller:
         self._mode = mode
         self._window = window
         self._started = datetime.now().astimezone()
-        self._problems = RecentProblems(PROBLEMS_KEPT)
+        self._problems = RecentProblems(_PROBLEMS_KEPT)
         self._file = StateFile(state_json(modified))
         self._headway = Headway(0, {})
         self._bar: Bar | None = None
@@ -58,9 +58,10 @@ class Teller:
         """So many more rows have their outcome; fewer than none where rows have lost it again."""
         self._headway.rows_done(rows, outcome)
 
-    def note_problem(self, line: str) -> None:
-        """Tell of something that is no warning in the log, but that somebody may want to know of."""
-        self._problems.note(line)
+    def note_problems(self, lines: Sequence[str]) -> None:
+        """Tell of what is no warning in the log, but what somebody may want to know of."""
+        for line in lines[-_PROBLEMS_KEPT:]:
+            self._problems.note(line)
 
     def estimated_end(self) -> datetime | None:
         """When the rest will be done at the rate so far; None before there is one."""

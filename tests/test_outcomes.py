@@ -18,16 +18,12 @@ from niffler.outcomes import (
     count,
     exit_code,
     in_one_line,
-    note_unrequested,
     outcomes_csv,
-    read_unrequested,
     round_numbers,
     row_line,
     row_results,
     unfinished_csv,
-    unrequested_csv,
     write_outcomes,
-    write_unrequested,
 )
 from niffler.vocabulary import ANSWERED, Outcome, RowResult, Study, StudyResult
 from niffler.worklist import Column, Worklist, read_worklist
@@ -124,37 +120,6 @@ def test_the_words_of_the_outcomes_are_these() -> None:
     assert [outcome.value for outcome in Outcome] == [
         "retrieved", "found", "not-found", "partial", "failed", "refused", "invalid", "pending",
     ]  # fmt: skip
-
-
-# Images that nobody asked for
-
-
-def test_what_was_noted_is_known_to_the_next_run_as_long_as_it_lies_there(modified: Path, tmp_path: Path) -> None:
-    images = [tmp_path / name for name in ('an "image".dcm', "two\nlines.dcm", "gone.dcm")]
-    for image in images:
-        image.touch()
-    note_unrequested(modified, {str(images[0]): "why"})
-    note_unrequested(modified, {str(images[1]): "why, then", str(images[2]): "no more"})
-    images[2].unlink()
-    noted = {str(images[0]): "why", str(images[1]): "why, then"}
-    assert read_unrequested(modified) == noted
-    write_unrequested(modified, noted)
-    assert read_unrequested(modified) == noted
-    assert rows_of(unrequested_csv(modified))[0] == ["Path", "Reason"]
-
-
-def test_a_line_that_was_torn_is_no_image(modified: Path, tmp_path: Path) -> None:
-    note_unrequested(modified, {str(tmp_path): "why"})
-    with unrequested_csv(modified).open("a") as stream:
-        stream.write(str(tmp_path))
-    assert read_unrequested(modified) == {str(tmp_path): "why"}
-
-
-def test_without_such_images_there_is_no_file(modified: Path) -> None:
-    assert read_unrequested(modified) == {}
-    write_unrequested(modified, {"/x": "why"})
-    write_unrequested(modified, {})
-    assert not unrequested_csv(modified).exists()
 
 
 # Counting
