@@ -27,7 +27,7 @@ from niffler.account import Account
 from niffler.advice import advice_on_silence, what_to_check
 from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
-from niffler.associations import Answered, Broke, Ended, Heard
+from niffler.associations import Answered, Association, Broke, Ended, Heard
 from niffler.books import Books, begun_rows, carried_rows
 from niffler.checkpoint import Checkpoint
 from niffler.connections import Connections, DiskFull, Reception
@@ -43,7 +43,7 @@ from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.listening import Listening
 from niffler.log import start_log
-from niffler.looks import dry_run, report, status, verify
+from niffler.looks import report, status
 from niffler.lookup import LookupRules, plan
 from niffler.manifest import study_entries
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
@@ -76,14 +76,13 @@ from niffler.vocabulary import (
 )
 from niffler.worklist import columns_asked, modified_csv, read_list, rows_by_request, write_modified_csv
 
-FIRST_QUERIES = 10
-"""The first C-FINDs of a retrieval are few, so that images flow soon."""
 MOST_MATCHES = 1000
 """A query is cancelled after so many matches, or MaxStudiesPerRow where that is more."""
 MOST_MATCHES_IN_FIND_MODES = 100_000
-COMPANY_SECONDS = 0.7
-LEAST_STUDIES = 8
-"""While more are being looked up, a movescu is started for so many studies, or for what came within that time."""
+IDLE_SECONDS = 0.7
+"""How long a C-MOVE association waits for another study to be looked up."""
+START_SECONDS = 1.0
+"""About what it takes to start movescu: another one is not started for less work."""
 RECOUNT_SECONDS = 60.0
 """So long at most do retrieved studies wait for company before the PACS is asked whether it has more of them now."""
 STOP_GRACE_SECONDS = 5.0
@@ -132,6 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def look(settings: Settings) -> int:
     """Look at an extraction without being one; returns the exit code."""
+    # Here, as an extraction starts sooner without their libraries.
+    from niffler.looks import dry_run, verify
+
     match settings.task:
         case Task.REPORT:
             return report.run(settings)
@@ -164,7 +166,6 @@ class Extraction:
         self.to_say: list[str] = []
         self.has_served = False
         self.resume_at = 0.0
-        self.company_since = math.inf
         self.recount_since = math.inf
         self.is_open = True
         self.has_been_open = False
@@ -226,7 +227,7 @@ class Extraction:
         """The tools run, nothing of a dead run is left, the storage is there."""
         system, settings = self.system, self.settings
         self.tools = Tools.of(system, folder)
-        self.tools_version = self.tools.check()
+        self.tools_version = self.tools.check(("findscu", "movescu"))  # storescp shows it when it is started
         logging.info("DCM4CHE: %s", self.tools_version)
         slots.remove_private_folders()
         leftovers = slots.leftover_tools(str(system.query_aet), str(system.src_aet))
@@ -281,7 +282,6 @@ class Extraction:
         rules = LookupRules(self.patient_root, columns, most_studies, self.most_matches)
         self.inquiries = Inquiries(requests.__getitem__, rules)
         self.recounts = Recounts(LookupRules(self.patient_root, (), None, self.most_matches))
-        self.queries_at_once = FIRST_QUERIES if self.retrieves else self.system.queries_per_association
         self.queries, self.moves = (
             Portion(self.system.queries_per_association), Portion(self.system.retrievals_per_association)
         )  # fmt: skip
@@ -314,7 +314,7 @@ class Extraction:
                 receiver = ending.enter_context(self.connections.receiving(self.tools, reception))
                 self.listening = Listening(receiver, system.query_aet)
                 self.listening.begin()
-                logging.info("storescp listens as %s, images go to %s", system.query_aet, settings.storage_folder)
+                logging.info("storescp is started as %s, images go to %s", system.query_aet, settings.storage_folder)
             elif self.retrieves:
                 logging.info(
                     "DestAet %s is not the AE of QueryAet %s: the receiver is external, no storescp is started, and "
@@ -326,6 +326,7 @@ class Extraction:
                     self.tools,
                     folder,
                     movers=system.parallel_retrievals if self.retrieves else 0,
+                    most_moves=system.retrievals_per_association,
                     destination=system.dest_aet,
                     patient_root=self.patient_root,
                     most_matches=self.most_matches,
@@ -354,6 +355,8 @@ class Extraction:
                     jobs = self.planned_jobs()
                 jobs.run_pending()
                 self.hand_out()
+                if self.listening is not None:
+                    self.listening.wait()  # here, as it starts while the first C-FIND is under way
                 self.teller.tell(self.activity(), self.standing)
                 self.take_in(self.connections.next_events(self.longest_wait()))
         finally:
@@ -417,41 +420,58 @@ class Extraction:
             association.kill()
 
     def hand_out(self) -> None:
-        """Give each idle association its next requests, unless the window is shut or the PACS needs a pause."""
-        if not self.is_open or time.monotonic() < self.resume_at:
+        """Give each association its next requests, unless the window is shut or the PACS needs a pause."""
+        is_pausing = time.monotonic() < self.resume_at
+        self.release_idle(is_pausing=is_pausing)
+        if not self.is_open or is_pausing:
             return
         for finder in self.connections.finders:
             if not finder.is_busy:
                 self.begin_lookups()
-                most = min(self.queries_at_once, self.queries.now)
+                most = self.queries.now
                 tickets = self.inquiries.take(most)
                 tickets += self.recounts_to_ask(most - len(tickets), tickets[0].query.kind if tickets else None)
                 if tickets:
                     finder.begin(tickets)
-                    self.queries_at_once = self.system.queries_per_association
-        if not self.connections.movers or not self.is_worth_moving():
-            return
-        at_once = self.studies_at_once()
-        for mover in self.connections.movers:
-            if not mover.is_busy and (studies := self.agenda.next_studies(at_once)):
-                for study in studies:
-                    self.on_disk.expect(study.study_instance_uid, study.patient_id)
-                mover.begin(studies)
-                self.company_since = math.inf
+        movers = self.connections.movers
+        for mover in sorted(movers, key=lambda mover: not mover.is_busy):  # those that run already first
+            self.hand_study_to(mover, in_hand=0)
+        if self.agenda.studies_waiting > len(movers):
+            for mover in movers:  # one in reserve, so that none waits for this loop
+                self.hand_study_to(mover, in_hand=1)
 
-    def is_worth_moving(self) -> bool:
-        """Whether movescu is to be started for what waits: each start costs, so a few wait a moment for company."""
-        if not self.inquiries.open_groups or self.agenda.studies_waiting >= self.moves.now:
-            return True
-        now = time.monotonic()
-        if self.agenda.studies_waiting:
-            self.company_since = min(self.company_since, now)
-        return now - self.company_since >= COMPANY_SECONDS
+    def hand_study_to(self, mover: Association[Study, Response], in_hand: int) -> None:
+        """Give an association its next study if it has so many in hand and can take one."""
+        if mover.pending != in_hand or not self.agenda.studies_waiting:
+            return
+        if not mover.is_busy and not self.is_worth_starting():
+            return
+        [study] = self.agenda.next_studies(1)
+        self.on_disk.expect(study.study_instance_uid, study.patient_id)
+        if not mover.is_busy:
+            mover.begin([study])
+        elif mover.given >= self.moves.now or not mover.add(study):
+            mover.finish()
+            self.agenda.put_back([study])
+
+    def is_worth_starting(self) -> bool:
+        """Whether another movescu would be of use before those that run have moved what waits."""
+        running = sum(mover.is_busy for mover in self.connections.movers)
+        seconds = self.agenda.studies_waiting * self.transfers.usual_seconds
+        return not running or seconds > running * START_SECONDS
+
+    def release_idle(self, *, is_pausing: bool) -> None:
+        """End the C-MOVE associations that have moved what they were given when no other study comes soon."""
+        may_come = bool(self.inquiries.open_groups or self.agenda.has_fresh_work) and not is_pausing
+        for mover in self.connections.movers:
+            if mover.is_busy and not mover.pending and (not may_come or mover.idle_seconds > IDLE_SECONDS):
+                mover.finish()
 
     def begin_lookups(self) -> None:
         """Begin as many inquiries as one association can carry, but not far ahead of what is being moved."""
-        ahead = max(2 * len(self.connections.movers) * self.system.retrievals_per_association, self.queries_at_once)
-        while self.inquiries.waiting < self.queries_at_once:
+        most = self.queries.now
+        ahead = max(2 * len(self.connections.movers) * self.system.retrievals_per_association, most)
+        while self.inquiries.waiting < most:
             if self.retrieves and self.agenda.studies_waiting + self.inquiries.open_requests >= ahead:
                 return
             group = self.agenda.next_group()
@@ -469,15 +489,10 @@ class Extraction:
             self.recount_since = math.inf
         return self.recounts.take(most, kind)
 
-    def studies_at_once(self) -> int:
-        """How many studies an association is given: all associations get a share of what waits."""
-        share = -(-self.agenda.studies_waiting // len(self.connections.movers))
-        least = LEAST_STUDIES if self.inquiries.open_groups else 1
-        return min(self.moves.now, max(share, least))
-
     def longest_wait(self) -> float:
         """Seconds until something has to be done although nothing happens; a second at most."""
-        is_soon = self.transfers.are_settling or self.company_since < math.inf
+        is_idle = any(mover.is_busy and not mover.pending for mover in self.connections.movers)
+        is_soon = self.transfers.are_settling or is_idle
         return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if is_soon else 1.0)
 
     def stop(self, reason: NifflerError) -> None:

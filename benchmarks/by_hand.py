@@ -12,7 +12,7 @@ from benchmarks.processes import running, seconds_of, wait_until_listening
 from demo.studies import WrittenStudy
 from niffler import dcm4che
 from niffler.lookup import ALWAYS_RETURNED
-from niffler.query_files import write_find_query, write_move_query
+from niffler.query_files import move_query, write_find_query
 from niffler.vocabulary import FindKind, Query, Study
 
 AE_TITLE = "BENCHMARK"
@@ -110,7 +110,7 @@ def move_all(tools: BareTools, studies: Sequence[WrittenStudy], folder: Path, *,
     folder.mkdir()
     files = [folder / f"study-{number:06d}.dcm" for number in range(len(studies))]
     for file, study in zip(files, studies, strict=True):
-        write_move_query(file, Study(study.study_instance_uid, ""))
+        file.write_bytes(move_query(Study(study.study_instance_uid, "")))
     command = [
         tools.launcher("movescu"), *tools.options(), "-i", "StudyInstanceUID", "--dest", AE_TITLE, "--not-async"
     ]  # fmt: skip

@@ -9,15 +9,29 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from niffler.dcm4che import Conversation, Tools, match_name
-from niffler.query_files import read_match, write_find_query, write_move_query
+from niffler.feed import Feed
+from niffler.query_files import move_query, read_match, write_find_query
 from niffler.vocabulary import Ending, Match, Query, QueryAnswer, Response, Study
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-Reading = tuple[Conversation, Iterator[tuple[Response, Answer | None]]]
-"""A conversation, and what it tells: a response, by its message ID about the item with that number (from 1), and the
-answer that it completes, None while one is pending."""
+Told = Iterator[tuple[Response, Answer | None]]
+"""What a conversation tells: a response, by its message ID about the item with that number (from 1), and the answer
+that it completes, None while one is pending."""
+
+
+@dataclass(frozen=True)
+class Talk(Generic[Item, Answer]):
+    """A conversation that has begun, what it tells, and how it is given one more item: False where that cannot be."""
+
+    conversation: Conversation
+    told: Told[Answer]
+    give: Callable[[Item], bool]
+
+
+Converse = Callable[[Sequence[Item]], Talk[Item, Answer]]
+"""Begins a conversation about these items."""
 
 _UNREADABLE_MATCH = 0xC000
 _AFTER_CANCEL = 10_000
@@ -65,45 +79,90 @@ class Broke:
     error: Exception
 
 
+@dataclass(frozen=True, slots=True)
+class _Given(Generic[Item]):
+    item: Item
+    since: float
+
+
 class Association(Generic[Item, Answer]):
     """A long-lived thread for one association at a time: the tools' parent-death signal follows the thread.
 
     What happens is put into the queue as Answered, Heard, Ended or Broke.
     """
 
-    def __init__(
-        self, name: str, events: "SimpleQueue[object]", converse: Callable[[Sequence[Item]], Reading[Answer]]
-    ) -> None:
+    def __init__(self, name: str, events: "SimpleQueue[object]", converse: Converse[Item, Answer]) -> None:
         self._events = events
         self._converse = converse
         self._jobs: SimpleQueue[tuple[Item, ...] | None] = SimpleQueue()
-        self._conversation: Conversation | None = None
+        self._talk: Talk[Item, Answer] | None = None
         self._must_stop = False
+        self._lock = threading.Lock()
+        self._open: dict[int, _Given[Item]] = {}
         self.is_busy = False
-        self.at: Item | None = None
-        """The item that the PACS is at, as far as is known: the first that is not answered."""
+        self.given = 0
+        """How many items the association was given."""
+        self._quiet_since = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """How many items are not answered."""
+        return len(self._open)
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long it has waited for another item."""
+        return 0.0 if self._open else time.monotonic() - self._quiet_since
+
+    @property
+    def at(self) -> Item | None:
+        """The item that the PACS is at, as far as is known: the first that is not answered."""
+        first = next(iter(self._open.copy().values()), None)
+        return first.item if first else None
 
     def begin(self, items: Sequence[Item]) -> None:
         """Ask for these items; answers and the end come as events."""
         self.is_busy = True
         self._must_stop = False
+        now = time.monotonic()
+        self._open = {number: _Given(item, now) for number, item in enumerate(items, 1)}
+        self.given = len(items)
         self._jobs.put(tuple(items))
+
+    def add(self, item: Item) -> bool:
+        """Ask for one more over the association under way; False where that cannot be (any more, or yet)."""
+        with self._lock:
+            talk, number = self._talk, self.given + 1
+            if talk is None or self._must_stop:
+                return False
+            self._open[number] = _Given(item, time.monotonic())  # before it is given: the answer may come at once
+            if not talk.give(item):
+                del self._open[number]
+                return False
+            self.given = number
+            return True
+
+    def finish(self) -> None:
+        """No other item comes."""
+        talk = self._talk  # the thread forgets it when it is over
+        if talk is not None:
+            talk.conversation.finish()
 
     def stop_after_current(self) -> None:
         """Let no other request begin."""
         self._must_stop = True
-        conversation = self._conversation  # the thread forgets it when it is over
-        if conversation is not None:
-            conversation.stop_after_current()
+        talk = self._talk
+        if talk is not None:
+            talk.conversation.stop_after_current()
 
     def kill(self) -> None:
         """Break off at once."""
         self._must_stop = True
-        conversation = self._conversation
-        if conversation is not None:
-            conversation.kill()
+        talk = self._talk
+        if talk is not None:
+            talk.conversation.kill()
 
     def close(self) -> None:
         """End the thread, and the tool with it."""
@@ -117,49 +176,51 @@ class Association(Generic[Item, Answer]):
                 self._carry_on(items)
             except Exception as error:
                 self.kill()
-                self._conversation = None
-                self.at = None
+                self._talk = None
+                self._open = {}
                 self._events.put(Broke(self, error))
 
     def _carry_on(self, items: tuple[Item, ...]) -> None:
         if self._must_stop:
+            self._open = {}
             self._events.put(Ended(self, "", 0, items, None))
             return
-        unanswered = dict(enumerate(items, 1))
         turn = time.monotonic()
-        self._conversation, told = self._converse(items)
-        self.at = items[0]
+        talk = self._talk = self._converse(items)
         if self._must_stop:  # asked between the two lines above
-            self._conversation.stop_after_current()
-        for response, answer in told:
-            number = response.message_id
-            if number not in unanswered:
+            talk.conversation.stop_after_current()
+        for response, answer in talk.told:
+            about = self._open.get(response.message_id)
+            if about is None:
                 continue
             if answer is None:
                 counts = response.remaining, response.completed, response.failed, response.warning
-                self._events.put(Heard(self, unanswered[number], counts))
+                self._events.put(Heard(self, about.item, counts))
             else:
-                before, turn = turn, time.monotonic()
-                self._events.put(Answered(unanswered.pop(number), answer, turn - before))
-                self.at = next(iter(unanswered.values()), None)
-        ending: Ending = self._conversation.ending
-        self._conversation = None
-        self.at = None
+                before, turn = max(turn, about.since), time.monotonic()
+                self._quiet_since = turn
+                del self._open[response.message_id]
+                self._events.put(Answered(about.item, answer, turn - before))
+        with self._lock:
+            self._talk = None
+            unanswered, self._open = self._open, {}
+        ending: Ending = talk.conversation.ending
         under_way = unanswered.get(ending.under_way) if ending.under_way is not None else None
-        served = len(items) - len(unanswered)
-        self._events.put(Ended(self, ending.trouble, served, tuple(unanswered.values()), under_way))
+        left = tuple(given.item for given in unanswered.values())
+        served = self.given - len(left)
+        self._events.put(Ended(self, ending.trouble, served, left, under_way.item if under_way else None))
 
 
 def finding(
     tools: Tools, folder: Path, *, most_matches: int, most_series: int
-) -> Callable[[Sequence[Query]], Reading[QueryAnswer]]:
-    """How a C-FIND association is carried on: queries of one kind in, an answer each out.
+) -> Callable[[Sequence[Query]], Talk[Any, QueryAnswer]]:
+    """How a C-FIND association is carried on: queries of one kind in, all at the start, an answer each out.
 
     ``folder`` is private to it. A query that matches more than ``most_matches`` studies (``most_series`` series) is
     cancelled.
     """
 
-    def converse(queries: Sequence[Query]) -> Reading[QueryAnswer]:
+    def converse(queries: Sequence[Query]) -> Talk[Any, QueryAnswer]:
         folder.mkdir(exist_ok=True)
         files = [folder / f"query-{number:06d}.xml" for number in range(1, len(queries) + 1)]
         for file, query in zip(files, queries, strict=True):
@@ -167,32 +228,32 @@ def finding(
         kind = queries[0].kind
         most = most_matches if kind.level == "STUDY" else most_series
         conversation = tools.find(files, kind, folder, cancel_after=most + 1)
-        return conversation, _query_answers(conversation, folder, files, most)
+        return Talk(conversation, _query_answers(conversation, folder, files, most), lambda _: False)
 
     return converse
 
 
-def moving(
-    tools: Tools, folder: Path, destination: str, *, patient_root: bool
-) -> Callable[[Sequence[Study]], Reading[Response]]:
-    """How a C-MOVE association is carried on: studies in, the final response of each out."""
+def moving(tools: Tools, destination: str, *, patient_root: bool, most: int) -> Converse[Study, Response]:
+    """How a C-MOVE association is carried on: studies in, up to so many, the final response of each out."""
 
-    def converse(studies: Sequence[Study]) -> Reading[Response]:
-        folder.mkdir(exist_ok=True)
-        files = [folder / f"study-{number:06d}.dcm" for number in range(1, len(studies) + 1)]
-        for file, study in zip(files, studies, strict=True):
-            write_move_query(file, study)
+    def converse(studies: Sequence[Study]) -> Talk[Study, Response]:
         # A PACS that answers without PatientID leaves only the StudyRoot model to name its studies.
         named = patient_root and all(study.patient_id for study in studies)
-        conversation = tools.move(files, destination, patient_root=named)
-        return conversation, _final_responses(conversation, files)
+        feed = Feed(max(most, len(studies)))
+        for study in studies:
+            feed.give(move_query(study))
+        conversation = tools.move(feed, destination, patient_root=named)
+
+        def give(study: Study) -> bool:
+            is_of_the_same_model = named == (patient_root and bool(study.patient_id))
+            return is_of_the_same_model and feed.give(move_query(study))
+
+        return Talk(conversation, _final_responses(conversation), give)
 
     return converse
 
 
-def _query_answers(
-    conversation: Conversation, folder: Path, files: Sequence[Path], most: int
-) -> Iterator[tuple[Response, QueryAnswer | None]]:
+def _query_answers(conversation: Conversation, folder: Path, files: Sequence[Path], most: int) -> Told[QueryAnswer]:
     matches: dict[int, list[Match]] = {}
     unreadable: dict[int, str] = {}
     announced: list[int] = []
@@ -223,8 +284,6 @@ def _query_answers(
         file.unlink(missing_ok=True)
 
 
-def _final_responses(conversation: Conversation, files: Sequence[Path]) -> Iterator[tuple[Response, Response | None]]:
+def _final_responses(conversation: Conversation) -> Told[Response]:
     for response in conversation.responses():
         yield response, None if response.is_pending else response
-    for file in files:
-        file.unlink(missing_ok=True)

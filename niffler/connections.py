@@ -1,6 +1,8 @@
 """The connections of a run: the receiver, the associations to the PACS, and the one queue that they report to."""
 
 import contextlib
+import resource
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ from niffler.dcm4che import Receiver, Tools
 from niffler.inquiries import Ticket
 from niffler.log import tool_output
 from niffler.vocabulary import QueryAnswer, Response, Study
+
+_MOST_IN_A_FEED = 100
+"""Each study of a feed takes two descriptors here and, as DCM4CHE's movescu leaves its query files open, two there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,11 @@ class Connections:
 
     @contextlib.contextmanager
     def associating(
-        self, tools: Tools, folder: Path, *, movers: int, destination: str, patient_root: bool, most_matches: int
-    ) -> Iterator[None]:
-        """Have one association for C-FIND and so many for C-MOVE; ``folder`` is for their query files."""
+        self, tools: Tools, folder: Path, *, movers: int, most_moves: int, destination: str, patient_root: bool,
+        most_matches: int,
+    ) -> Iterator[None]:  # fmt: skip
+        """Have one association for C-FIND, its files in ``folder``, and some for C-MOVE, each for so many at most."""
+        most_moves = min(most_moves, _MOST_IN_A_FEED, max(1, _soft_limit_of_files() // 4 // max(1, movers)))
         find = finding(tools, folder / "find", most_matches=most_matches, most_series=10 * most_matches)
         with contextlib.ExitStack() as ending:
             self.finders = [Association("C-FIND", self._events, lambda tickets: find([one.query for one in tickets]))]
@@ -87,7 +94,7 @@ class Connections:
                 Association(
                     f"C-MOVE {number}",
                     self._events,
-                    moving(tools, folder / f"move-{number}", destination, patient_root=patient_root),
+                    moving(tools, destination, patient_root=patient_root, most=most_moves),
                 )
                 for number in range(1, movers + 1)
             ]
@@ -114,3 +121,8 @@ class Connections:
     def wake(self) -> None:
         """End a wait for events; may be called by a signal handler."""
         self._events.put(None)
+
+
+def _soft_limit_of_files() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit

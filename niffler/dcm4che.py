@@ -16,6 +16,7 @@ from typing import Self
 
 from niffler import printed
 from niffler.errors import CannotStartError
+from niffler.feed import Feed, QueryFiles, WrittenFiles
 from niffler.settings import SystemSettings
 from niffler.vocabulary import Ending, FindKind, Response
 
@@ -72,8 +73,8 @@ class Tools:
             extra_options=system.dcm4che_options,
         )
 
-    def check(self) -> str:
-        """Start each tool once to see that it is there and runs; returns its version in its own words.
+    def check(self, probed: Sequence[str] = _TOOLS) -> str:
+        """See that each tool is there, and start some to see that they run; returns the version in their own words.
 
         Raises CannotStartError with what is missing and what to do.
         """
@@ -89,7 +90,7 @@ class Tools:
                 raise CannotStartError(f"{launcher} is not executable; run: chmod +x {launcher}")
         if self.folder != _EMBEDDED and _java() is None:
             raise CannotStartError("Java was not found (JAVA_HOME and PATH); install Java 8 to 17 for DCM4CHE")
-        launchers = [str(self.folder / name) for name in _TOOLS]
+        launchers = [str(self.folder / name) for name in probed]
         probes = [_start([launcher, "-V"], self._environment()) for launcher in launchers]
         try:
             versions = [_version(launcher, probe) for launcher, probe in zip(launchers, probes, strict=True)]
@@ -111,17 +112,18 @@ class Tools:
             "--out-dir", str(matches_folder), "--out-file", "'match-'00000000'.xml'", "--cancel", str(cancel_after),
             "--response-timeout", _milliseconds(self.response_seconds),
         ]  # fmt: skip
-        return Conversation(command, query_files, self._environment(), self.response_seconds + self.connect_seconds)
+        seconds = self.response_seconds + self.connect_seconds
+        return Conversation(command, WrittenFiles(query_files), self._environment(), seconds)
 
-    def move(self, query_files: Sequence[Path], destination: str, *, patient_root: bool) -> "Conversation":
-        """One movescu: message N moves the study named in query file N to the destination AE."""
+    def move(self, feed: Feed, destination: str, *, patient_root: bool) -> "Conversation":
+        """One movescu: message N moves the study that the feed's file N names to the destination AE."""
         # In the order of their tags: DCM4CHE's movescu looks them up by bisection and misses others.
         keys = [*(("SpecificCharacterSet", "PatientID") if patient_root else ()), "StudyInstanceUID"]
         command = [
             *self._connection("movescu", patient_root), *(option for key in keys for option in ("-i", key)),
             "-L", "STUDY", "--dest", destination, "--retrieve-timeout", _milliseconds(self.retrieve_seconds),
         ]  # fmt: skip
-        return Conversation(command, query_files, self._environment(), self.retrieve_seconds + self.connect_seconds)
+        return Conversation(command, feed, self._environment(), self.retrieve_seconds + self.connect_seconds)
 
     def receiver(
         self, directory: Path, file_path: str, accepted_calling_aets: Sequence[str], on_line: Callable[[str], None]
@@ -204,13 +206,13 @@ class Conversation:
     """
 
     def __init__(
-        self, command: Sequence[str], query_files: Sequence[Path], environment: Mapping[str, str], seconds: float
+        self, command: Sequence[str], queries: QueryFiles, environment: Mapping[str, str], seconds: float
     ) -> None:
-        self._query_files = query_files
+        self._queries = queries
         self._silence_seconds = seconds + _GRACE_SECONDS
         self._tool = Path(command[0]).name
         self._asked_to_stop = False
-        self._process = _start([*command, "--not-async", *map(str, query_files)], environment)
+        self._process = _start([*command, "--not-async", *queries.names], environment, inherited=queries.inherited)
         self.ending = Ending()
 
     def responses(self) -> Iterator[Response]:
@@ -222,7 +224,7 @@ class Conversation:
         try:
             for line in _lines(self._process, lambda: self._longest_silence(len(answered))):
                 response = printed.response_in(line)
-                if response is not None and 0 < response.message_id <= len(self._query_files):
+                if response is not None and 0 < response.message_id <= self._queries.given:
                     if not response.is_pending:
                         answered.add(response.message_id)
                     yield response
@@ -231,6 +233,8 @@ class Conversation:
                 in_association = in_association or printed.accepts_association(line)
                 released = released or printed.releases_association(line)
                 trouble = trouble or printed.trouble_in(line)
+                if released or trouble or printed.closes_connection(line):
+                    self._queries.finish()  # else the tool would wait for the next, with no association to ask over
                 if line and not line[0].isspace():
                     last_line = line
             exit_code = self._process.wait(_GOODBYE_SECONDS)
@@ -239,7 +243,8 @@ class Conversation:
             trouble = trouble or f"{self._tool} said nothing for {self._longest_silence(len(answered)):.0f} s"
         finally:
             self.kill()
-        if len(answered) == (sent if self._asked_to_stop else len(self._query_files)):
+            self._queries.withdraw()
+        if len(answered) == (sent if self._asked_to_stop else self._queries.given):
             trouble = ""
         # movescu announces the next request even after the association broke: the first open one was under way.
         first_open = next((number for number in range(1, sent + 1) if number not in answered), None)
@@ -249,14 +254,17 @@ class Conversation:
 
     def _longest_silence(self, answered: int) -> float:
         """Seconds: a PACS that does not answer A-RELEASE must not hold up a run whose answers are all there."""
-        return _GOODBYE_SECONDS if answered == len(self._query_files) else self._silence_seconds
+        is_over = self._queries.is_closed and answered == self._queries.given
+        return _GOODBYE_SECONDS if is_over else self._silence_seconds
+
+    def finish(self) -> None:
+        """No other request comes; the tool ends when those are answered that it has."""
+        self._queries.finish()
 
     def stop_after_current(self) -> None:
         """Let the request under way finish and no other begin: the tool reads each query file when its turn comes."""
         self._asked_to_stop = True
-        for query_file in self._query_files:
-            with contextlib.suppress(OSError):
-                query_file.unlink(missing_ok=True)
+        self._queries.withdraw()
 
     def kill(self) -> None:
         """End the process at once; the PACS may go on sending for a while."""
@@ -264,7 +272,7 @@ class Conversation:
 
 
 class Receiver:
-    """The storescp that takes what the PACS sends; start it, watch it, end it."""
+    """The storescp that takes what the PACS sends; begin, see that it listens, watch it, end it."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> None:
         self._command = command
@@ -275,16 +283,19 @@ class Receiver:
         self._listens = threading.Event()
         self.last_line = ""
 
-    def start(self) -> bool:
-        """Start it and wait until it listens; False where it ended instead (``last_line`` says why)."""
+    def begin(self) -> None:
+        """Start it; it does not listen yet."""
         self._listens.clear()
         self.last_line = ""
         process = self._process = _start(self._command, self._environment)
         self._reader = threading.Thread(target=self._read, args=(process,), name="storescp output", daemon=True)
         self._reader.start()
+
+    def listens(self) -> bool:
+        """Wait until it listens; False where it ended instead (``last_line`` says why)."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._listens.wait(0.02):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if not self.is_alive or time.monotonic() > deadline:
                 self.stop()
                 return False
         return True
@@ -316,7 +327,9 @@ class Receiver:
             self._on_line(line)
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], *, inherited: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
     # A tool whose parent is killed would live on, and movescu would move the rest of its files.
     setpriv = shutil.which("setpriv")
     leash = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -324,6 +337,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> "subproces
         return subprocess.Popen(
             [*leash, *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True,  # a Ctrl-C is for the script, which ends its tools
+            pass_fds=inherited,
         )  # fmt: skip
     except OSError as error:
         raise CannotStartError(f"{command[0]} cannot be started: {error}; check DCM4CHEBin in system.json") from None

@@ -17,15 +17,24 @@ class Listening:
         self._receiver = receiver
         self._address = address
         self._starts = 0
+        self._is_awaited = False
 
     @property
     def _why_it_ended(self) -> str:
         return self._receiver.last_line or "it printed nothing"
 
     def begin(self) -> None:
-        """Start storescp and wait until it listens; raises CannotStartError where it does not."""
+        """Start storescp."""
         self._starts += 1
-        if not self._receiver.start():
+        self._is_awaited = True
+        self._receiver.begin()
+
+    def wait(self) -> None:
+        """Wait until it listens, if it was started just now; raises CannotStartError where it does not."""
+        if not self._is_awaited:
+            return
+        self._is_awaited = False
+        if not self._receiver.listens():
             holder = slots.port_holder(self._address.port)
             why = f"port {self._address.port} is held by {holder}" if holder else self._why_it_ended
             raise CannotStartError(
@@ -35,7 +44,7 @@ class Listening:
 
     def go_on(self) -> None:
         """Start storescp again if it has died; raises GaveUpError where that did not help often enough."""
-        if self._receiver.is_alive:
+        if self._receiver.is_alive or self._is_awaited:
             return
         why = self._why_it_ended
         self._receiver.stop()
@@ -43,6 +52,7 @@ class Listening:
             logging.warning("storescp ended (%s); starting it again", why)
             try:
                 self.begin()
+                self.wait()
                 return
             except CannotStartError as failure:
                 why = str(failure)

@@ -12,6 +12,7 @@ _COMMENT = re.compile(r"\berrorComment=(.*)")
 _ACCEPTED = re.compile(r"\(\d+\) >> A-ASSOCIATE-AC")
 _RELEASING = re.compile(r"\(\d+\) << A-RELEASE-RQ")
 _BROKEN = re.compile(r"(?:>> )?((?:A-ASSOCIATE-RJ|A-ABORT)\[.*\]|\d+:DIMSE-RSP timeout expired)")
+_CLOSED = re.compile(r"\(\d+\): close Socket\[")
 _OWN_ABORT = re.compile(r"\(\d+\) << A-ABORT")
 _ERROR = re.compile(r"^(?:findscu|movescu|storescp): (.+)")
 _LISTENING = re.compile(r"Start TCP Listener on ")
@@ -57,6 +58,11 @@ def accepts_association(line: str) -> bool:
 def releases_association(line: str) -> bool:
     """Whether the line says that the tool ended the association in good order."""
     return _RELEASING.search(line) is not None
+
+
+def closes_connection(line: str) -> bool:
+    """Whether the line says that the connection of an association is closed, for whatever reason."""
+    return _CLOSED.search(line) is not None
 
 
 def trouble_in(line: str) -> str:

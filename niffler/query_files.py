@@ -1,5 +1,6 @@
 """Query files for findscu and movescu, and the matches that findscu wrote."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +37,8 @@ def write_find_query(path: Path, query: Query) -> None:
     path.write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def write_move_query(path: Path, study: Study) -> None:
-    """Write the identifier of a STUDY level C-MOVE (PS3.4 C.4.2.1.4.1) as a DICOM file, as movescu reads it."""
+def move_query(study: Study) -> bytes:
+    """The identifier of a STUDY level C-MOVE (PS3.4 C.4.2.1.4.1) as a DICOM file, as movescu reads it."""
     identifier = Dataset()
     identifier.StudyInstanceUID = study.study_instance_uid
     if study.patient_id:
@@ -49,7 +50,9 @@ def write_move_query(path: Path, study: Study) -> None:
     # movescu reads nothing of the file but the identifier; a DICOM file has to name some object all the same.
     identifier.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.2.2.2")
     identifier.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    identifier.save_as(path, enforce_file_format=True, implicit_vr=True, little_endian=True)
+    content = io.BytesIO()
+    identifier.save_as(content, enforce_file_format=True, implicit_vr=True, little_endian=True)
+    return content.getvalue()
 
 
 def read_match(path: Path) -> Match:

@@ -177,7 +177,9 @@ class SystemSettings(_Keys):
     )
     parallel_retrievals: Whole = Field(1, ge=1, le=64, description="C-MOVE associations at once")
     queries_per_association: Whole = Field(100, ge=1, le=10_000, description="C-FINDs over one association")
-    retrievals_per_association: Whole = Field(20, ge=1, le=10_000, description="C-MOVEs over one association")
+    retrievals_per_association: Whole = Field(
+        100, ge=1, le=10_000, description="C-MOVEs over one association, 100 at most"
+    )
     connect_timeout_seconds: Whole = Field(30, ge=1, description="wait for a connection, and for its acceptance")
     response_timeout_seconds: Whole = Field(300, ge=1, description="wait for a C-FIND response")
     retrieve_timeout_seconds: Whole = Field(1800, ge=1, description="wait between two C-MOVE responses")

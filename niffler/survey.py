@@ -52,7 +52,7 @@ class Survey:
         query files. Raises the reason that it ends for, if it is not that all is answered.
         """
         with self._connections.associating(
-            tools, folder, movers=0, destination="", patient_root=False, most_matches=self._most_matches
+            tools, folder, movers=0, most_moves=1, destination="", patient_root=False, most_matches=self._most_matches
         ):
             while not self._is_done():
                 if self._reason is not None:

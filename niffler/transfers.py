@@ -51,6 +51,8 @@ class Transfers:
         self._under_way: dict[str, _UnderWay] = {}
         self._settling: dict[str, _Settling] = {}
         self._seconds: dict[str, float] = {}
+        self.usual_seconds = math.inf
+        """How long a study takes of late; infinite before one is answered."""
 
     @property
     def are_settling(self) -> bool:
@@ -85,6 +87,8 @@ class Transfers:
         """The study has its final response, after so long."""
         self._seconds[study.study_instance_uid] = seconds
         self._under_way.pop(study.study_instance_uid, None)
+        before = seconds if math.isinf(self.usual_seconds) else self.usual_seconds
+        self.usual_seconds = 0.9 * before + 0.1 * seconds
 
     def seconds_of(self, study_instance_uid: str) -> float:
         """How long it took; asked once."""

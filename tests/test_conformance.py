@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,8 +47,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from demo.ports import free_port
 from demo.studies import Series, WrittenStudy, write_study
 from niffler import dcm4che, printed
-from niffler.query_files import read_match, write_find_query, write_move_query
-from niffler.vocabulary import FindKind, Query, QueryLevel, Response, Study
+from niffler.feed import Feed
+from niffler.query_files import move_query, read_match, write_find_query
+from niffler.vocabulary import Ending, FindKind, Query, QueryLevel, Response, Study
 from tests.extraction import AE_TITLE, wait_until
 from tests.pacs import faults
 from tests.pacs.client import Receiver
@@ -235,7 +237,7 @@ def order(tmp_path: Path) -> WriteOrder:
 
     def write(study: WrittenStudy) -> Path:
         path = tmp_path / f"order-{len(list(tmp_path.glob('order-*')))}.dcm"
-        write_move_query(path, Study(study.study_instance_uid, study.patient_id))
+        path.write_bytes(move_query(Study(study.study_instance_uid, study.patient_id)))
         return path
 
     return write
@@ -297,6 +299,16 @@ def test_dcm4che_itself_is_asked_too(tmp_path: Path) -> None:
     assert re.search(r"\d\.\d+\.\d", room_of(DCM4CHE_BIN, tmp_path, "NOBODY@127.0.0.1:1").check())
 
 
+def fed(studies: Sequence[WrittenStudy], *, most: int = 0) -> Feed:
+    """A feed of these studies; closed, unless it is for more."""
+    feed = Feed(max(most, len(studies)))
+    for study in studies:
+        assert feed.give(move_query(Study(study.study_instance_uid, study.patient_id)))
+    if not most:
+        feed.finish()
+    return feed
+
+
 def test_they_know_every_option_that_the_suite_gives_them(
     tools: Tools,
     begin: Begin,
@@ -311,11 +323,12 @@ def test_they_know_every_option_that_the_suite_gives_them(
     finding = room.find([query(PatientID="0001")], kind, tmp_path / "matches", cancel_after=9)
     assert [response.status for response in finding.responses()] == [0xFF00, 0xFF00, 0]
     assert finding.ending.trouble == ""
-    moving = room.move([order(studies[1])], "RECEIVER", patient_root=False)
+    moving = room.move(fed([studies[1]]), "RECEIVER", patient_root=False)
     assert [response.status for response in moving.responses()] == [0xFF00, 0]
     assert moving.ending.trouble == ""
     receiving = room.receiver(tmp_path / "storage", FILE_PATH, (), lambda line: None)
-    assert receiving.start(), receiving.last_line
+    receiving.begin()
+    assert receiving.listens(), receiving.last_line
     receiving.stop()
     assert not receiving.is_alive
 
@@ -325,15 +338,69 @@ def test_the_suite_names_the_study_and_its_patient_in_the_patient_root_model(
 ) -> None:
     study = write_study(tmp_path / "studies", patient_id="Ä0001", size=16, instances_per_series=1)
     pacs = begin(folder=tmp_path / "studies")
-    write_move_query(tmp_path / "order.dcm", Study(study.study_instance_uid, study.patient_id))
-    moving = room_of(str(tools.room.folder), tmp_path, pacs.address).move(
-        [tmp_path / "order.dcm"], "RECEIVER", patient_root=True
-    )
+    moving = room_of(str(tools.room.folder), tmp_path, pacs.address).move(fed([study]), "RECEIVER", patient_root=True)
     assert [response.status for response in moving.responses()] == [0xFF00, 0]
     [request] = pacs.requests("move")
     assert request.is_patient_root
     assert request.keys == {"PatientID": ("Ä0001",), "StudyInstanceUID": (study.study_instance_uid,)}
     assert receiver.sop_instance_uids() == list(study.sop_instance_uids)
+
+
+# movescu with a feed: pipes for query files
+
+
+def test_movescu_moves_what_it_is_fed_while_its_association_stays(
+    tools: Tools, begin: Begin, studies: Studies, receiver: Receiver, tmp_path: Path
+) -> None:
+    pacs = begin()
+    feed = fed([studies[0]], most=4)
+    moving = room_of(str(tools.room.folder), tmp_path, pacs.address).move(feed, "RECEIVER", patient_root=False)
+    answered = []
+    for response in moving.responses():
+        if response.is_pending:
+            continue
+        answered.append((response.message_id, response.status))
+        if len(answered) == 3:
+            moving.finish()
+        else:
+            study = studies[len(answered)]
+            assert feed.give(move_query(Study(study.study_instance_uid, study.patient_id)))
+    assert answered == [(1, 0), (2, 0), (3, 0)]
+    assert moving.ending == Ending(), "released in good order"
+    assert [request.keys["StudyInstanceUID"] for request in pacs.requests("move")] == [
+        (study.study_instance_uid,) for study in studies[:3]
+    ]
+    assert len({request.association for request in pacs.requests("move")}) == 1
+    wanted = [uid for study in studies[:3] for uid in study.sop_instance_uids]
+    assert sorted(receiver.sop_instance_uids()) == sorted(wanted)
+
+
+@pytest.mark.parametrize("studies_at_once", [1, 2])
+@pytest.mark.parametrize("fault", [faults.abort, faults.drop])
+def test_a_broken_association_ends_movescu_though_its_feed_is_open(
+    tools: Tools, begin: Begin, studies: Studies, receiver: Receiver, tmp_path: Path, fault: Callable[[str], Fault],
+    studies_at_once: int,
+) -> None:  # fmt: skip
+    pacs = begin(fault("move"))
+    feed = fed(studies[:studies_at_once], most=9)
+    moving = room_of(str(tools.room.folder), tmp_path, pacs.address).move(feed, "RECEIVER", patient_root=False)
+    begun = time.monotonic()
+    assert list(moving.responses()) == []
+    assert time.monotonic() - begun < 20
+    assert moving.ending.under_way == 1
+    assert moving.ending.trouble
+
+
+def test_what_movescu_was_fed_and_has_not_read_is_withdrawn(
+    tools: Tools, begin: Begin, studies: Studies, receiver: Receiver, tmp_path: Path
+) -> None:
+    pacs = begin()
+    feed = fed(studies[:4], most=9)
+    moving = room_of(str(tools.room.folder), tmp_path, pacs.address).move(feed, "RECEIVER", patient_root=False)
+    moving.stop_after_current()  # Java has not come to the first by now
+    assert list(moving.responses()) == []
+    assert moving.ending == Ending()
+    assert pacs.requests("move") == []
 
 
 @pytest.mark.parametrize("tool", ["storescp", "findscu", "movescu"])
@@ -824,7 +891,7 @@ def test_the_identifier_holds_what_the_options_name_in_ascending_order(
 ) -> None:
     study = write_study(tmp_path / "studies", patient_id="Ä0001", size=16, instances_per_series=1)
     pacs = begin(folder=tmp_path / "studies")
-    write_move_query(tmp_path / "order.dcm", Study(study.study_instance_uid, study.patient_id))
+    (tmp_path / "order.dcm").write_bytes(move_query(Study(study.study_instance_uid, study.patient_id)))
     keys = ("SpecificCharacterSet", "PatientID", "StudyInstanceUID")
     for given in (keys, keys[::-1]):
         tools.move(pacs, [tmp_path / "order.dcm"], model="PatientRoot", keys=given)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from niffler import dcm4che
 from niffler.dcm4che import Conversation, Receiver, Tools, match_name, tools_folder
 from niffler.errors import CannotStartError
+from niffler.feed import Feed
 from niffler.vocabulary import Ending, FindKind, QueryLevel, Response
 from tests.extraction import wait_until
 
@@ -89,6 +90,11 @@ def converse(tools: Tools, body: str, queries: int = 1) -> tuple[list[Response],
     return responses, conversation.ending
 
 
+def started(receiver: Receiver) -> bool:
+    receiver.begin()
+    return receiver.listens()
+
+
 def arguments_of(tools: Tools, name: str) -> list[str]:
     return (tools.folder / f"{name}.arguments").read_text().split("\0")[:-1]
 
@@ -128,6 +134,15 @@ def test_every_tool_is_asked_for_its_version_once(tools: Tools) -> None:
     fill(tools, NOTE_ARGUMENTS)
     tools.check()
     assert [arguments_of(tools, name) for name in NAMES] == [["-V"]] * 3
+
+
+def test_a_tool_that_is_started_anyway_is_not_probed_but_has_to_be_there(tools: Tools) -> None:
+    fill(tools, NOTE_ARGUMENTS)
+    tools.check(("findscu", "movescu"))
+    assert not (tools.folder / "storescp.arguments").exists()
+    (tools.folder / "storescp").unlink()
+    with pytest.raises(CannotStartError, match="does not exist"):
+        tools.check(("findscu", "movescu"))
 
 
 def test_the_embedded_tools_pass_the_check_without_java(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,18 +239,19 @@ def test_findscu_is_called_with_its_query_files_last(tools: Tools) -> None:
 
 def test_movescu_is_called_with_the_key_of_a_study_alone(tools: Tools) -> None:
     put(tools.folder / "movescu", NOTE_ARGUMENTS)
-    [file] = query_files(tools, 1)
-    list(tools.move([file], "DEST", patient_root=False).responses())
+    feed = Feed(2)
+    feed.finish()
+    list(tools.move(feed, "DEST", patient_root=False).responses())
     assert arguments_of(tools, "movescu") == [
         "-c", "PACS@127.0.0.1:104", "-b", "QBNIFFLER:4243", "-M", "StudyRoot", "--connect-timeout", "5000",
         "--accept-timeout", "5000", "-i", "StudyInstanceUID", "-L", "STUDY", "--dest", "DEST", "--retrieve-timeout",
-        "60000", "--not-async", str(file),
+        "60000", "--not-async", *feed.names,
     ]  # fmt: skip
 
 
 def test_in_the_patient_root_model_a_move_names_the_patient_in_its_character_set(tools: Tools) -> None:
     put(tools.folder / "movescu", NOTE_ARGUMENTS)
-    list(tools.move(query_files(tools, 1), "DEST", patient_root=True).responses())
+    list(tools.move(Feed(1), "DEST", patient_root=True).responses())
     words = arguments_of(tools, "movescu")
     assert words[words.index("-M") + 1] == "PatientRoot"
     keys = [after for before, after in itertools.pairwise(words) if before == "-i"]
@@ -256,7 +272,7 @@ def test_storescp_is_called_with_words_that_no_shell_has_read(tools: Tools) -> N
     put(tools.folder / "storescp", NOTE_ARGUMENTS + LISTENING + SIT_THERE)
     directory, file_path = tools.logging_folder / "a b;$(touch x)", "{00100020}/$HOME `id`/{00080018}.dcm"
     receiver = tools.receiver(directory, file_path, ["ONE", "TWO"], print)
-    assert receiver.start()
+    assert started(receiver)
     receiver.stop()
     assert arguments_of(tools, "storescp") == [
         "--accept-unknown", "--accept", "ONE", "--accept", "TWO", "--directory", str(directory), "--filepath",
@@ -268,8 +284,8 @@ def test_more_options_go_to_the_tool_that_they_are_for(tools: Tools) -> None:
     tools = replace(tools, extra_options={name: [f"--tls-{name}", "a b"] for name in NAMES})
     fill(tools, NOTE_ARGUMENTS)
     list(tools.find(query_files(tools, 1), FindKind(), tools.logging_folder, cancel_after=5).responses())
-    list(tools.move(query_files(tools, 1), "DEST", patient_root=False).responses())
-    assert not tools.receiver(tools.logging_folder, "x", [], print).start()
+    list(tools.move(Feed(1), "DEST", patient_root=False).responses())
+    assert not started(tools.receiver(tools.logging_folder, "x", [], print))
     for name in NAMES:
         words = arguments_of(tools, name)
         at = words.index(f"--tls-{name}")
@@ -582,7 +598,7 @@ def test_a_receiver_has_started_when_it_listens_and_tells_every_line(tools: Tool
     recording = TRANSCRIPTS / version / "storescp-session-info-level.log"
     lines: list[str] = []
     receiver = receive(tools, f"cat '{recording}'\n{SIT_THERE}", lines)
-    assert receiver.start()
+    assert started(receiver)
     assert receiver.is_alive
     receiver.stop()
     assert not receiver.is_alive
@@ -594,14 +610,14 @@ def test_a_receiver_has_started_when_it_listens_and_tells_every_line(tools: Tool
 def test_a_receiver_whose_port_is_taken_has_not_started_and_says_why(tools: Tools, version: str) -> None:
     recording = TRANSCRIPTS / version / "storescp-port-in-use.log"
     receiver = receive(tools, f"cat '{recording}'\nexit 2\n", [])
-    assert not receiver.start()
+    assert not started(receiver)
     assert not receiver.is_alive
     assert "Address already in use" in receiver.last_line
 
 
 @pytest.mark.parametrize("body", ["", "exit 1\n", "kill -SEGV $$\n", "printf '\\377\\376'\n"])
 def test_a_receiver_that_crashes_has_not_started(tools: Tools, body: str) -> None:
-    assert not receive(tools, body, []).start()
+    assert not started(receive(tools, body, []))
 
 
 def test_a_receiver_that_never_listens_has_not_started_and_is_ended(
@@ -609,7 +625,7 @@ def test_a_receiver_that_never_listens_has_not_started_and_is_ended(
 ) -> None:
     monkeypatch.setattr(dcm4che, "_START_SECONDS", 1.5)
     receiver = receive(tools, NOTE_PID + "echo 'still thinking'\n" + SIT_THERE, [])
-    assert not receiver.start()
+    assert not started(receiver)
     assert is_gone(pid_of(tools, "storescp"))
     assert receiver.last_line == "still thinking"
 
@@ -617,22 +633,22 @@ def test_a_receiver_that_never_listens_has_not_started_and_is_ended(
 def test_a_receiver_that_died_can_be_started_again(tools: Tools) -> None:
     lines: list[str] = []
     receiver = receive(tools, NOTE_PID + LISTENING + SIT_THERE, lines)
-    assert receiver.start()
+    assert started(receiver)
     os.kill(pid_of(tools, "storescp"), signal.SIGKILL)
     wait_until(lambda: not receiver.is_alive)
     receiver.stop()
-    assert receiver.start()
+    assert started(receiver)
     assert receiver.is_alive
     receiver.stop()
     put(tools.folder / "storescp", "exit 1\n")
-    assert not receiver.start()
+    assert not started(receiver)
     assert receiver.last_line == "", "what an earlier one said is no reason of this one"
     assert len([line for line in lines if line]) == 2
 
 
 def test_stopping_a_receiver_ends_what_it_started_itself(tools: Tools) -> None:
     receiver = receive(tools, NOTE_PID + LISTENING + "tail -f /dev/null\n", [])
-    assert receiver.start()
+    assert started(receiver)
     group = pid_of(tools, "storescp")
     receiver.stop()
     wait_until(lambda: group_is_gone(group))
@@ -649,7 +665,7 @@ def test_a_receiver_that_is_stopped_has_told_all_its_lines(tools: Tools) -> None
     wait_for_signal = 'mkfifo "$0.fifo"\nexec 3<> "$0.fifo"\n' + LISTENING + "read line <&3\n"
     put(tools.folder / "storescp", f"trap 'seq 1000; exit' TERM\n{wait_for_signal}")
     receiver = tools.receiver(tools.logging_folder, "{00080018}", [], read_late)
-    assert receiver.start()
+    assert started(receiver)
     receiver.stop()
     assert [line for line in lines if line][1:] == [str(number) for number in range(1, 1001)]
 
@@ -657,7 +673,7 @@ def test_a_receiver_that_is_stopped_has_told_all_its_lines(tools: Tools) -> None
 def test_a_line_without_end_is_told_in_pieces(tools: Tools) -> None:
     lines: list[str] = []
     receiver = receive(tools, f"head -c 2500000 /dev/zero\necho\n{LISTENING}{SIT_THERE}", lines)
-    assert receiver.start()
+    assert started(receiver)
     receiver.stop()
     assert sum(map(len, lines[:-1])) == 2500000
     assert max(map(len, lines)) < 1500000
@@ -675,13 +691,14 @@ HAVE_TOOL = """
 import os, sys
 from pathlib import Path
 from niffler.dcm4che import Conversation, Receiver
+from niffler.feed import WrittenFiles
 tool, kind = sys.argv[1:]
 if kind == "conversation":
-    conversation = Conversation([tool], [], dict(os.environ), 600)
+    conversation = Conversation([tool], WrittenFiles([]), dict(os.environ), 600)
     list(conversation.responses())
 else:
     receiver = Receiver([tool], dict(os.environ), print)
-    receiver.start()
+    receiver.begin()
     sys.stdin.read()
 """
 

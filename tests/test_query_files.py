@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from niffler.embedded.native_xml import from_xml, to_xml
 from niffler.embedded.query_file import read_dicom, read_xml_or_dicom
-from niffler.query_files import read_match, write_find_query, write_move_query
+from niffler.query_files import move_query, read_match, write_find_query
 from niffler.vocabulary import FindKind, Query, Study
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
@@ -146,13 +146,13 @@ def test_the_tools_read_the_same_from_the_file(tmp_path: Path) -> None:
 
 def test_a_move_names_the_study_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "study.dcm"
-    write_move_query(path, Study("1.2.3", "", "A1", 12))
+    path.write_bytes(move_query(Study("1.2.3", "", "A1", 12)))
     assert [(element.keyword, element.value) for element in read_dicom(str(path))] == [("StudyInstanceUID", "1.2.3")]
 
 
 def test_a_move_names_the_patient_too_where_one_is_known(tmp_path: Path) -> None:
     path = tmp_path / "study.dcm"
-    write_move_query(path, Study("1.2.3", "00001234"))
+    path.write_bytes(move_query(Study("1.2.3", "00001234")))
     identifier = read_dicom(str(path))
     assert (identifier.PatientID, identifier.StudyInstanceUID) == ("00001234", "1.2.3")
     assert "SpecificCharacterSet" not in identifier
@@ -162,7 +162,7 @@ def test_a_move_names_the_patient_too_where_one_is_known(tmp_path: Path) -> None
 @given(patient_id=NOT_REFUSED_BY_THE_LIST)
 def test_any_patient_is_named_as_it_is_in_a_character_set_that_has_it(tmp_path: Path, patient_id: str) -> None:
     path = tmp_path / "study.dcm"
-    write_move_query(path, Study("1.2.3", patient_id))
+    path.write_bytes(move_query(Study("1.2.3", patient_id)))
     identifier = dcmread(path)
     assert identifier.PatientID == patient_id
     assert identifier.get("SpecificCharacterSet") == (None if patient_id.isascii() else "ISO_IR 192")

@@ -1,5 +1,6 @@
 """Query files: Native DICOM Model XML or DICOM, each read when its turn comes."""
 
+import io
 from pathlib import Path
 
 from pydicom import dcmread
@@ -26,7 +27,7 @@ def read_xml_or_dicom(path: str) -> Dataset:
 def read_dicom(path: str) -> Dataset:
     """The data set of a DICOM file, without its file meta information."""
     try:
-        whole = dcmread(path)
+        whole = dcmread(io.BytesIO(Path(path).read_bytes()))  # it may be a pipe
         keys = Dataset()
         keys.update({element.tag: element for element in whole})
     except OSError as error:

@@ -79,15 +79,17 @@ def converse(
 ) -> None:  # fmt: skip
     """Open the association, send every request when its turn comes, and release.
 
-    ``requests`` is asked for the next identifier while the one before is under way, as DCM4CHE does;
-    ``make_request`` makes the command for a message ID; ``on_pending`` is given the identifier of every pending
-    response and says whether to cancel; ``silence`` is how long to wait for each response, in seconds.
+    ``requests`` is asked for the next identifier when the one before is answered (DCM4CHE asks while it is under way,
+    and reads responses in another thread); ``make_request`` makes the command for a message ID; ``on_pending`` is given
+    the identifier of every pending response and says whether to cancel; ``silence`` is how long to wait for each
+    response, in seconds.
     """
     association = _open(words, peers, sop_class)
     conversation = _Conversation(association, sop_class, make_request, on_pending, silence)
     try:
         for identifier in requests:
             conversation.request(identifier)
+        conversation.require_association()
     finally:
         conversation.close(words.seconds("release-timeout"))
 
@@ -110,10 +112,9 @@ class _Conversation:
         self._end: AssociationEndedError | None = None
 
     def request(self, identifier: Dataset) -> None:
-        """Send a request once the one before is answered."""
+        """Send a request and read what is answered."""
         if self._context is None:
             raise ToolError(_NO_CONTEXT.format(self._sop_class, "null"))
-        self._finish()
         self._message_id += 1
         command = self._make_request(self._message_id)
         if self._end is not None:  # DCM4CHE announces the next request even then
@@ -125,14 +126,17 @@ class _Conversation:
             self._end = error
             raise ToolError(str(error)) from None
         self._awaits_response = True
-
-    def close(self, silence: float | None) -> None:
-        """Read what is under way to its end and release, unless the association has ended already."""
-        if self._end is not None:
-            return
         self._finish()
+
+    def require_association(self) -> None:
+        """Raise ToolError where the association ended before its last request was answered."""
         if self._end is not None:
             raise ToolError(self._association.state)
+
+    def close(self, silence: float | None) -> None:
+        """Release, unless the association has ended already."""
+        if self._end is not None:
+            return
         association = self._association
         try:
             association.say(" << A-RELEASE-RQ")
