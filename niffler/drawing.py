@@ -51,7 +51,8 @@ def draw_growth(growth: Growth, nights: Sequence[tuple[datetime, datetime]], siz
             axes.plot(growth.moments, values, color=colour, linewidth=1.8, solid_joinstyle="round")
             axes.set_ylim(bottom=0, top=float(values[-1]) * 1.08 or 1)
             axes.set_xlim(growth.moments[0], growth.moments[-1] + np.timedelta64(1, "s"))
-        locator = AutoDateLocator(minticks=3, maxticks=3 + size.width // 120)  # type: ignore[no-untyped-call]
+        # Two at least: with more, its longest steps are too many for a narrow picture of some minutes, and it warns.
+        locator = AutoDateLocator(minticks=2, maxticks=3 + size.width // 120)  # type: ignore[no-untyped-call]
         panels[-1].xaxis.set_major_locator(locator)
         formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
         formatter.formats = ["%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
