@@ -14,7 +14,7 @@ Inquiry = Generator[list[Query], list[QueryAnswer], list[Lookup]]
 ALWAYS_RETURNED = ("PatientID", "StudyInstanceUID", "AccessionNumber", "StudyDate", "NumberOfStudyRelatedInstances")
 _UIDS_IN_A_LIST = 100
 _UIDS_IN_THE_FIRST_LIST = 10
-"""Few, so that the first images come soon."""
+"""Few, so that the first images of a long list come soon."""
 _ROWS_WORTH_A_PATIENT_QUERY = 3
 _LONGEST_COUNT = 12
 """Digits of an Integer String, PS3.5 6.2."""
@@ -73,8 +73,9 @@ def plan(requests: Sequence[Request], wanted: Iterable[int], *, patient_root: bo
     if study_level and uid_at is not None and not (patient_root and patient_at is not None):
         plain = [index for index in order if is_uid(requests[index].values[uid_at])]
         if len(plain) == len(order):
-            yield Group(tuple(order[:_UIDS_IN_THE_FIRST_LIST]), "uid-list")
-            for start in range(_UIDS_IN_THE_FIRST_LIST, len(order), _UIDS_IN_A_LIST):
+            first = _UIDS_IN_THE_FIRST_LIST if len(order) > _UIDS_IN_A_LIST else len(order)
+            yield Group(tuple(order[:first]), "uid-list")
+            for start in range(first, len(order), _UIDS_IN_A_LIST):
                 yield Group(tuple(order[start : start + _UIDS_IN_A_LIST]), "uid-list")
             return
     if study_level and patient_at is not None and len(keywords) > 1:
