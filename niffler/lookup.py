@@ -1,5 +1,6 @@
 """Requests → the C-FIND queries that answer them, and the answers → studies that may be moved."""
 
+import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -104,8 +105,8 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
             # What disagrees with one row of the group is asked for by another.
             told = {
                 request: replace(lookup, refusals=())
-                for request in group
-                if (lookup := _agreeing(request, answer, rules)).studies
+                for request, part in zip(group, _parts(group, kind, answer), strict=True)
+                if (lookup := _agreeing(request, part, rules)).studies
             }
     open_requests = [request for request in group if request not in told]
     alone: list[Lookup] = []
@@ -115,6 +116,19 @@ def inquire(group: Sequence[Request], kind: str, shortcuts: Shortcuts, rules: Lo
         shortcuts.forget(kind)
     told.update(zip(open_requests, alone, strict=True))
     return [told[request] for request in group]
+
+
+def _parts(group: Sequence[Request], kind: str, answer: QueryAnswer) -> Iterator[QueryAnswer]:
+    """What of an answer may concern each request: of a list of studies, the matches that name its study."""
+    if kind != "uid-list":
+        yield from itertools.repeat(answer, len(group))
+        return
+    named: dict[str, list[Match]] = {}
+    for match in answer.matches:
+        for uid in match.attributes.get("StudyInstanceUID", ()):
+            named.setdefault(uid.strip(" \0"), []).append(match)
+    for request in group:
+        yield replace(answer, matches=tuple(named.get(request.keys["StudyInstanceUID"], ())))
 
 
 def _may_be_cut_off(matches: int) -> bool:

@@ -1,5 +1,6 @@
 """Query files for findscu and movescu, and the matches that findscu wrote."""
 
+import functools
 import io
 import re
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from xml.etree import ElementTree
 
 from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
 from niffler.vocabulary import Match, Query, Study
@@ -45,13 +48,23 @@ def move_query(study: Study) -> bytes:
         identifier.PatientID = study.patient_id
         if not study.patient_id.isascii():
             identifier.SpecificCharacterSet = _UTF_8
-    identifier.file_meta = FileMetaDataset()
-    identifier.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    encoded = DicomBytesIO()
+    encoded.is_implicit_VR, encoded.is_little_endian = True, True
+    write_dataset(encoded, identifier)
+    return _file_head() + encoded.getvalue()
+
+
+@functools.cache
+def _file_head() -> bytes:
+    """What stands before the identifier: preamble and file meta information (PS3.10 7.1)."""
+    head = Dataset()
+    head.file_meta = FileMetaDataset()
+    head.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     # movescu reads nothing of the file but the identifier; a DICOM file has to name some object all the same.
-    identifier.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.2.2.2")
-    identifier.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    head.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.2.2.2")
+    head.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     content = io.BytesIO()
-    identifier.save_as(content, enforce_file_format=True, implicit_vr=True, little_endian=True)
+    head.save_as(content, enforce_file_format=True, implicit_vr=True, little_endian=True)
     return content.getvalue()
 
 
