@@ -95,12 +95,12 @@ class Feed:
         with self._lock:
             if not self._writing:
                 return False
+            self.given += 1  # before it can be read: the answer may come at once, in another thread
             writing = self._writing.pop(0)
             try:
                 os.write(writing, content)  # never a broken pipe: this process keeps the end that is read, too
             finally:
                 os.close(writing)
-            self.given += 1
             return True
 
     def finish(self) -> None:

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -47,6 +49,31 @@ def test_a_tool_that_was_given_all_files_ends_by_itself() -> None:
     assert not feed.give(b"three")
     assert feed.given == 2
     feed.withdraw()
+
+
+def test_what_a_tool_can_read_counts_as_given() -> None:
+    feed, counted, is_counted = Feed(1), [], threading.Event()
+
+    def read() -> None:
+        while os.read(feed.inherited[0], 100):
+            pass
+        counted.append(feed.given)
+        is_counted.set()
+
+    def dawdle(_: FrameType, event: str, function: object) -> None:
+        if event == "c_return" and function is os.close:  # the tool can read it all; its answer may come now
+            is_counted.wait(10)
+
+    tool = threading.Thread(target=read)
+    tool.start()
+    sys.setprofile(dawdle)
+    try:
+        feed.give(b"one")
+    finally:
+        sys.setprofile(None)
+    tool.join()
+    feed.withdraw()
+    assert counted == [1]
 
 
 def test_what_was_given_and_not_read_is_withdrawn() -> None:
