@@ -217,7 +217,7 @@ class Conversation:
 
     def responses(self) -> Iterator[Response]:
         """Every response, pending ones too, as it arrives."""
-        in_association = released = False
+        in_association = released = is_over = False
         trouble = last_line = ""
         answered: set[int] = set()
         sent = 0
@@ -229,11 +229,13 @@ class Conversation:
                         answered.add(response.message_id)
                     yield response
                     continue
-                sent = max(sent, printed.request_in(line) or 0)
+                if not is_over:  # movescu announces the next request even after the association broke
+                    sent = max(sent, printed.request_in(line) or 0)
                 in_association = in_association or printed.accepts_association(line)
                 released = released or printed.releases_association(line)
                 trouble = trouble or printed.trouble_in(line)
                 if released or trouble or printed.closes_connection(line):
+                    is_over = True
                     self._queries.finish()  # else the tool would wait for the next, with no association to ask over
                 if line and not line[0].isspace():
                     last_line = line
@@ -246,7 +248,6 @@ class Conversation:
             self._queries.withdraw()
         if len(answered) == (sent if self._asked_to_stop else self._queries.given):
             trouble = ""
-        # movescu announces the next request even after the association broke: the first open one was under way.
         first_open = next((number for number in range(1, sent + 1) if number not in answered), None)
         if trouble and released and first_open is None:
             first_open = sent + 1  # the association ended in good order: the tool could not use the next query file

@@ -441,6 +441,21 @@ def test_after_an_association_that_ended_in_good_order_the_next_query_file_is_to
     assert ending == Ending("2.query: not XML", 2)
 
 
+@pytest.mark.parametrize(
+    ("end", "trouble"),
+    [
+        (f" >> {ABORTED}", ABORTED),
+        (": close Socket[addr=/127.0.0.1,port=104,localport=5]", "Sta1 - Idle"),
+    ],
+)
+def test_a_request_that_is_announced_after_the_association_has_ended_was_not_under_way(
+    tools: Tools, end: str, trouble: str
+) -> None:
+    body = f"{ASSOCIATED}{request(1)}{response(1)}echo 'x INFO  - Q->P(1){end}'\n{request(2)}"
+    _, ending = converse(tools, f"{body}echo 'findscu: Sta1 - Idle'\nexit 2\n", queries=2)
+    assert ending == Ending(trouble, None)
+
+
 def test_an_abort_after_the_last_answer_is_no_trouble(tools: Tools) -> None:
     body = f"{ASSOCIATED}{request(1)}{response(1)}echo 'x INFO  - Q->P(1) >> {ABORTED}'\nexit 2\n"
     assert converse(tools, body) == ([Response(1, 0)], Ending())
