@@ -482,7 +482,7 @@ class Extraction:
     def recounts_to_ask(self, most: int, kind: FindKind | None) -> list[Ticket]:
         """The counts to ask again: with other queries when some are asked anyway, else many or the last at once."""
         are_last = not (self.transfers.are_settling or self.inquiries.open_groups or self.agenda.has_fresh_work)
-        are_last = are_last and not any(mover.is_busy for mover in self.connections.movers)
+        are_last = are_last and not any(mover.pending for mover in self.connections.movers)
         are_old = time.monotonic() - self.recount_since >= RECOUNT_SECONDS
         if (kind is not None and most > 0) or are_last or are_old or self.recounts.waiting >= STUDIES_IN_A_LIST:
             self.recounts.begin()

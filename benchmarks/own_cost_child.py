@@ -89,6 +89,7 @@ def prepare(rows: int) -> dict[str, float]:
 def _extraction() -> Extraction:
     start_log(Path("niffler1.log"))
     extraction = Extraction(read_settings([], beside=SCRIPT.parent))
+    extraction.tools_version = "none"
     extraction.storage = open_storage(extraction.settings.storage_folder, 0)
     return extraction
 
