@@ -314,7 +314,7 @@ class Extraction:
                 receiver = ending.enter_context(self.connections.receiving(self.tools, reception))
                 self.listening = Listening(receiver, system.query_aet)
                 self.listening.begin()
-                logging.info("storescp is started as %s, images go to %s", system.query_aet, settings.storage_folder)
+                logging.info("images go to %s", settings.storage_folder)
             elif self.retrieves:
                 logging.info(
                     "DestAet %s is not the AE of QueryAet %s: the receiver is external, no storescp is started, and "

@@ -41,6 +41,7 @@ class Listening:
                 f"storescp does not listen as {self._address}: {why}; end that process or choose another port in "
                 "QueryAet (the PACS has to know it)"
             )
+        logging.info("storescp listens as %s", self._address)
 
     def go_on(self) -> None:
         """Start storescp again if it has died; raises GaveUpError where that did not help often enough."""

@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import sys
-import threading
 from datetime import datetime
 
 from pydicom.uid import UID
@@ -14,18 +13,14 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Printer:
-    """Prints one message at a time, also when several associations speak."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    """Prints one message at a time, also when several associations speak, each from a process of its own."""
 
     def info(self, message: str) -> None:
         """Print a message with the time of day in front; nobody listening any more is no failure."""
         now = datetime.now()
         line = f"{now:%Y-%m-%d %H:%M:%S}.{now.microsecond // 1000:03d} INFO  - {message}\n"
-        with self._lock, contextlib.suppress(OSError):
-            sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace"))
-            sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), line.encode("utf-8", "backslashreplace"))  # a pipe takes it in one piece
 
 
 def printable(received: object) -> str:

@@ -1,14 +1,17 @@
 """storescp: receives instances (C-STORE, PS3.4 annex B) and writes them to disk as they come, without decoding them."""
 
 import contextlib
+import ctypes
 import io
+import itertools
 import os
+import signal
 import socket
 import struct
 import sys
 import tempfile
-import threading
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -29,6 +32,7 @@ _SUCCESS, _PROCESSING_FAILURE, _UNRECOGNISED_OPERATION = 0x0000, 0x0110, 0x0211
 _PREAMBLE = bytes(128) + b"DICM"
 _BACKLOG = 128
 _LARGE_CHUNK = 1 << 18
+_PR_SET_PDEATHSIG = 1
 _OPTIONS = (
     option("b,bind", "[aet[@ip]:]port", "own AE title, address and port to listen on"),
     option("accept", "aet...", "calling AE titles to accept; any by default"),
@@ -176,16 +180,35 @@ def _receive(words: Words) -> None:
     printer.info(f"Start TCP Listener on {host or '0.0.0.0'}/{host or '0.0.0.0'}:{port}")
     request_silence, silence = words.seconds("request-timeout"), words.seconds("idle-timeout")
 
-    def converse(connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(AssociationEndedError), connection:
-            _serve(accept(connection, number, acceptance, printer, request_silence), store, silence)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a process of an association
+    for number in itertools.count(1):
+        connection, _ = listener.accept()
 
-    number = 0
-    with listener:
-        while True:
-            connection, _ = listener.accept()
-            number += 1
-            threading.Thread(target=converse, args=(connection, number), daemon=True).start()
+        def converse(connection: socket.socket = connection, number: int = number) -> None:
+            listener.close()
+            with contextlib.suppress(AssociationEndedError), connection:
+                _serve(accept(connection, number, acceptance, printer, request_silence), store, silence)
+
+        with connection:
+            _in_a_process(converse)
+
+
+def _in_a_process(converse: Callable[[], None]) -> None:
+    """Do something in a process of its own, as threads of Python take turns on one processor; it dies with this one."""
+    parent = os.getpid()
+    if os.fork():
+        return
+    exit_code = 1
+    try:
+        with contextlib.suppress(AttributeError):  # Linux alone has it
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            converse()
+        exit_code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(exit_code)
 
 
 def _own_address(words: Words) -> tuple[str | None, str, int]:
@@ -208,7 +231,7 @@ def _read_umask() -> int:
 
 
 _umask = _read_umask()
-"""Read once, before there are threads: mkstemp makes files private, but images are as readable as the user wants."""
+"""Read once: mkstemp makes files private, but images are as readable as the user wants."""
 
 
 def main() -> int:
