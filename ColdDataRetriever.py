@@ -43,7 +43,6 @@ from niffler.inquiries import Inquiries, Ticket
 from niffler.lasting import made_to_last
 from niffler.listening import Listening
 from niffler.log import start_log
-from niffler.looks import report, status
 from niffler.lookup import LookupRules, plan
 from niffler.manifest import study_entries
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
@@ -98,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         script = Path(__file__).resolve()
         words = sys.argv[1:] if arguments is None else arguments
         if watched := list_to_watch(words, beside=script.parent):
+            from niffler.looks import status
+
             return status.show(watched.csv_file, is_redrawn=watched.is_redrawn)
         settings = read_settings(words, beside=script.parent)
         if settings.task is not Task.EXTRACT:
@@ -130,9 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def look(settings: Settings) -> int:
-    """Look at an extraction without being one; returns the exit code."""
-    # Here, as an extraction starts sooner without their libraries.
-    from niffler.looks import dry_run, verify
+    """Look at an extraction without being one; returns the exit code.
+
+    Looks are imported when they are wanted: an extraction starts sooner without their libraries.
+    """
+    from niffler.looks import dry_run, report, verify
 
     match settings.task:
         case Task.REPORT:
