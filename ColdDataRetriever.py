@@ -82,6 +82,8 @@ IDLE_SECONDS = 0.7
 """How long a C-MOVE association waits for another study to be looked up."""
 START_SECONDS = 1.0
 """About what it takes to start movescu: another one is not started for less work."""
+QUICK_SECONDS = 2.0
+"""A study that takes longer is large: nothing is to wait behind it that could be moved over another association."""
 RECOUNT_SECONDS = 60.0
 """So long at most do retrieved studies wait for company before the PACS is asked whether it has more of them now."""
 STOP_GRACE_SECONDS = 5.0
@@ -439,9 +441,10 @@ class Extraction:
         movers = self.connections.movers
         for mover in sorted(movers, key=lambda mover: not mover.is_busy):  # those that run already first
             self.hand_study_to(mover, in_hand=0)
-        if self.agenda.studies_waiting > len(movers):
+        if self.agenda.studies_waiting > len(movers) and self.transfers.usual_seconds < QUICK_SECONDS:
             for mover in movers:  # one in reserve, so that none waits for this loop
-                self.hand_study_to(mover, in_hand=1)
+                if mover.seconds_at < QUICK_SECONDS:
+                    self.hand_study_to(mover, in_hand=1)
 
     def hand_study_to(self, mover: Association[Study, Response], in_hand: int) -> None:
         """Give an association its next study if it has so many in hand and can take one."""
@@ -459,7 +462,7 @@ class Extraction:
 
     def is_worth_starting(self) -> bool:
         """Whether another movescu would be of use before those that run have moved what waits."""
-        running = sum(mover.is_busy for mover in self.connections.movers)
+        running = sum(mover.is_busy and mover.seconds_at < QUICK_SECONDS for mover in self.connections.movers)
         seconds = self.agenda.studies_waiting * self.transfers.usual_seconds
         return not running or seconds > running * START_SECONDS
 

@@ -119,8 +119,18 @@ class Association(Generic[Item, Answer]):
     @property
     def at(self) -> Item | None:
         """The item that the PACS is at, as far as is known: the first that is not answered."""
-        first = next(iter(self._open.copy().values()), None)
+        first = self._first
         return first.item if first else None
+
+    @property
+    def seconds_at(self) -> float:
+        """For how long the PACS has been at it."""
+        first = self._first
+        return time.monotonic() - max(first.since, self._quiet_since) if first else 0.0
+
+    @property
+    def _first(self) -> _Given[Item] | None:
+        return next(iter(self._open.copy().values()), None)
 
     def begin(self, items: Sequence[Item]) -> None:
         """Ask for these items; answers and the end come as events."""

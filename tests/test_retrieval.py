@@ -1,5 +1,6 @@
 """An extraction from a PACS with every trouble that PACS have: what is asked, what is moved, when it ends."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.extraction import Extraction, Finished, all_instances, from_pacs, pat
 from tests.mail_server import Mail, MailServer
 from tests.pacs import faults
 from tests.pacs.journal import Request
+from tests.pacs.scripted import ScriptedPacs
 
 
 def patients(extraction: Extraction, studies: tuple[WrittenStudy, ...]) -> None:
@@ -38,6 +40,48 @@ def test_trouble_with_associations_costs_the_study_under_way_an_attempt_and_noth
         assert [row["Attempts"] for row in extraction.outcomes()[1:]] == ["2"] * 5 + ["1"]
         assert set(extraction.instances()) == all_instances(studies)
         assert "trying again in 1 s" in finished.output
+
+
+class Begun:
+    """A C-MOVE that waits until so many have begun, but not for ever; ``count`` is how many there were then."""
+
+    def __init__(self, pacs: ScriptedPacs, most: int) -> None:
+        self._pacs = pacs
+        self._most = most
+        self.count = 0
+
+    def wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self._pacs.wait_until(lambda pacs: len(pacs.moved()) >= self._most, 8)
+        self.count = len(self._pacs.moved())
+
+
+def test_no_study_is_given_to_an_association_that_is_at_a_large_one_while_another_is_free(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 6, instances=1, size=16)
+    large, second, *_ = (study.study_instance_uid for study in studies)
+    with from_pacs(tmp_path) as (extraction, pacs):
+        begun = Begun(pacs, 6)
+        pacs.script(faults.call(begun.wait, "move").study(large), faults.pause("move", seconds=3).study(second))
+        extraction.system["ParallelRetrievals"] = 2
+        patients(extraction, studies)
+        finished = extraction.run()
+        assert finished.exit_code == 0, finished.output
+        assert begun.count == 6
+
+
+def test_another_association_is_begun_for_what_would_wait_for_a_large_study(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 30, instances=1, size=16)
+    again = [study.study_instance_uid for study in studies[:2]]
+    with from_pacs(tmp_path) as (extraction, pacs):
+        begun = Begun(pacs, 32)  # two fail once, after which one of them is large; all others are small
+        pacs.script(
+            faults.answer_move(0xC000).study(*again).first(2), faults.call(begun.wait, "move").study(*again).nth(3)
+        )
+        extraction.system["ParallelRetrievals"] = 2
+        patients(extraction, studies)
+        finished = extraction.run()
+        assert finished.exit_code == 0, finished.output
+        assert begun.count == 32
 
 
 def test_a_move_destination_that_the_pacs_does_not_know_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
