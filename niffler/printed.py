@@ -73,6 +73,8 @@ def trouble_in(line: str) -> str:
     if broken:
         return broken.group(1)
     error = _ERROR.match(line)
+    if error and error.group(1) == "null":  # an exception of Java without words, such as EOFException
+        return "the connection was closed"
     return error.group(1) if error else ""
 
 

@@ -216,6 +216,10 @@ def test_the_own_abort_after_a_timeout_is_not_the_reason() -> None:
     assert trouble_in(f"07:41:22.861 INFO  - QBNIFFLER->PACS(1) >> {ABORTED}") == ABORTED
 
 
+def test_a_connection_that_was_closed_without_a_word_is_told_in_words() -> None:
+    assert trouble_in("movescu: null") == "the connection was closed"
+
+
 def test_the_error_comment_of_a_response_is_kept_for_the_user() -> None:
     line = "09:00:00.000 INFO  - Q->P(1) >> 4:C-MOVE-RSP[pcid=1, status=c000H, errorID=7, errorComment=Out of order"
     assert response_in(line) == Response(4, 0xC000, comment="Out of order")
