@@ -233,7 +233,8 @@ class Conversation:
                     sent = max(sent, printed.request_in(line) or 0)
                 in_association = in_association or printed.accepts_association(line)
                 released = released or printed.releases_association(line)
-                trouble = trouble or printed.trouble_in(line)
+                # The tool's own words for it are about the file at which its feed ended.
+                trouble = trouble or printed.trouble_in(line) or printed.loss_in(line)
                 if released or trouble or printed.closes_connection(line):
                     is_over = True
                     self._queries.finish()  # else the tool would wait for the next, with no association to ask over

@@ -12,6 +12,7 @@ _COMMENT = re.compile(r"\berrorComment=(.*)")
 _ACCEPTED = re.compile(r"\(\d+\) >> A-ASSOCIATE-AC")
 _RELEASING = re.compile(r"\(\d+\) << A-RELEASE-RQ")
 _BROKEN = re.compile(r"(?:>> )?((?:A-ASSOCIATE-RJ|A-ABORT)\[.*\]|\d+:DIMSE-RSP timeout expired)")
+_LOST = re.compile(r"\(\d+\)(?:: i/o exception: | >> A-RELEASE-RQ)")
 _CLOSED = re.compile(r"\(\d+\): close Socket\[")
 _OWN_ABORT = re.compile(r"\(\d+\) << A-ABORT")
 _ERROR = re.compile(r"^(?:findscu|movescu|storescp): (.+)")
@@ -19,6 +20,8 @@ _LISTENING = re.compile(r"Start TCP Listener on ")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 _RENAMED = re.compile(r" - (.+?\(\d+\)): M-RENAME .*?\.part to (.+)$")
 _STORED = re.compile(r" - (.+?\(\d+\)) << \d+:C-STORE-RSP\[pcid=\d+, status=([0-9a-fA-F]+)H")
+
+_CLOSED_WITHOUT_A_WORD = "the connection was closed"
 
 
 def response_in(line: str) -> Response | None:
@@ -60,6 +63,11 @@ def releases_association(line: str) -> bool:
     return _RELEASING.search(line) is not None
 
 
+def loss_in(line: str) -> str:
+    """Why a tool that asks has no association any more, if the line says so: the other side left without a reason."""
+    return _CLOSED_WITHOUT_A_WORD if _LOST.search(line) else ""
+
+
 def closes_connection(line: str) -> bool:
     """Whether the line says that the connection of an association is closed, for whatever reason."""
     return _CLOSED.search(line) is not None
@@ -74,7 +82,7 @@ def trouble_in(line: str) -> str:
         return broken.group(1)
     error = _ERROR.match(line)
     if error and error.group(1) == "null":  # an exception of Java without words, such as EOFException
-        return "the connection was closed"
+        return _CLOSED_WITHOUT_A_WORD
     return error.group(1) if error else ""
 
 

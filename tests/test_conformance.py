@@ -388,7 +388,8 @@ def test_a_broken_association_ends_movescu_though_its_feed_is_open(
     assert list(moving.responses()) == []
     assert time.monotonic() - begun < 20
     assert moving.ending.under_way == 1
-    assert moving.ending.trouble
+    why = "A-ABORT[source: 0 - service-user, reason: 0]" if fault is faults.abort else "the connection was closed"
+    assert moving.ending.trouble == why
 
 
 def test_what_movescu_was_fed_and_has_not_read_is_withdrawn(

@@ -10,6 +10,7 @@ from niffler.printed import (
     StoredFiles,
     accepts_association,
     is_listening,
+    loss_in,
     releases_association,
     request_in,
     response_in,
@@ -218,6 +219,9 @@ def test_the_own_abort_after_a_timeout_is_not_the_reason() -> None:
 
 def test_a_connection_that_was_closed_without_a_word_is_told_in_words() -> None:
     assert trouble_in("movescu: null") == "the connection was closed"
+    for line in (": i/o exception: java.io.EOFException in State: Sta6", " >> A-RELEASE-RQ"):
+        assert loss_in(f"09:00:00.000 INFO  - Q->P(1){line}") == "the connection was closed"
+    assert loss_in("09:00:00.000 INFO  - Q->P(1) << A-RELEASE-RQ") == ""
 
 
 def test_the_error_comment_of_a_response_is_kept_for_the_user() -> None:
