@@ -170,7 +170,7 @@ class Extraction:
         self.to_list: list[Match] = []
         self.to_say: list[str] = []
         self.has_served = False
-        self.resume_at = 0.0
+        self.resume_at = self.begin_at = 0.0
         self.recount_since = math.inf
         self.is_open = True
         self.has_been_open = False
@@ -431,7 +431,7 @@ class Extraction:
         if not self.is_open or is_pausing:
             return
         for finder in self.connections.finders:
-            if not finder.is_busy:
+            if not finder.is_busy and self.may_begin:
                 self.begin_lookups()
                 most = self.queries.now
                 tickets = self.inquiries.take(most)
@@ -450,7 +450,7 @@ class Extraction:
         """Give an association its next study if it has so many in hand and can take one."""
         if mover.pending != in_hand or not self.agenda.studies_waiting:
             return
-        if not mover.is_busy and not self.is_worth_starting():
+        if not mover.is_busy and not (self.may_begin and self.is_worth_starting()):
             return
         [study] = self.agenda.next_studies(1)
         self.on_disk.expect(study.study_instance_uid, study.patient_id)
@@ -459,6 +459,11 @@ class Extraction:
         elif mover.given >= self.moves.now or not mover.add(study):
             mover.finish()
             self.agenda.put_back([study])
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether an association may be begun; those that run are given more in any case."""
+        return time.monotonic() >= self.begin_at
 
     def is_worth_starting(self) -> bool:
         """Whether another movescu would be of use before those that run have moved what waits."""
@@ -499,7 +504,9 @@ class Extraction:
         """Seconds until something has to be done although nothing happens; a second at most."""
         is_idle = any(mover.is_busy and not mover.pending for mover in self.connections.movers)
         is_soon = self.transfers.are_settling or is_idle
-        return min(1.0, max(0.0, self.resume_at - time.monotonic()) or 1.0, 0.2 if is_soon else 1.0)
+        now = time.monotonic()
+        pauses = [at - now for at in (self.resume_at, self.begin_at) if at > now]
+        return min(0.2 if is_soon else 1.0, *pauses, 1.0)
 
     def stop(self, reason: NifflerError) -> None:
         """Ask for the end of the run; the first reason counts. May be called by a signal handler."""
@@ -508,7 +515,12 @@ class Extraction:
 
     def pause(self, seconds: float) -> None:
         """Begin nothing for so long."""
+        self.begin_no_association(seconds)
         self.resume_at = max(self.resume_at, time.monotonic() + seconds)
+
+    def begin_no_association(self, seconds: float) -> None:
+        """Use those that there are for so long: a PACS may serve some and refuse more."""
+        self.begin_at = max(self.begin_at, time.monotonic() + seconds)
 
     def end_associations(self) -> None:
         """Let the requests under way finish for a moment, then break off; take in what was answered."""
@@ -618,6 +630,7 @@ class Extraction:
                 self.agenda.put_back([study])
                 return
             self.trouble(in_words(response.status))
+            self.resume_at = self.begin_at  # over any association the next study would fare the same
         self.transfers.settle(study, response)
         self.connections.catch_up(study.study_instance_uid)
 
@@ -720,7 +733,7 @@ class Extraction:
     def trouble(self, why: str) -> None:
         """The association could not be made or broke: pause, longer each time, and give up in the end."""
         now = time.monotonic()
-        if now < self.resume_at:
+        if now < self.begin_at:
             return  # another association told of the same trouble
         if self.patience.is_over(now):
             since = in_hours(self.patience.silent_seconds(now))
@@ -728,7 +741,7 @@ class Extraction:
             self.stop(GaveUpError(f"{self.system.src_aet} has not answered for {since} ({why}); {advice}"))
             return
         pause = self.patience.pause_for_silence(now)
-        self.pause(pause)
+        self.begin_no_association(pause)
         logging.warning("%s: %s; trying again in %.0f s", self.system.src_aet, why, pause)
 
     def short_of_resources(self, why: str) -> None:

@@ -102,3 +102,17 @@ def test_a_pacs_that_aborts_every_association_after_two_requests_is_worn_down_by
         associations = {request.association for request in pacs.requests("move")}
         assert max(request.position for request in pacs.requests("move")) == 3
         assert len(associations) >= 4
+
+
+def test_the_associations_that_a_pacs_accepts_are_used_on_while_it_rejects_others(tmp_path: Path) -> None:
+    studies = generate_studies(tmp_path / "studies", 30, instances=1, size=16)
+    with from_pacs(tmp_path) as (extraction, pacs):
+        many = faults.reject("too many associations").when(lambda _: pacs.open_associations > 2)
+        pacs.script(many, faults.slow("move", seconds=0.1))
+        extraction.system |= {"ParallelRetrievals": 4, "GiveUpMinutes": 5}
+        extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+        finished = extraction.run()
+        assert finished.exit_code == 0, finished.output
+        assert "A-ASSOCIATE-RJ" in finished.output
+        assert sorted(pacs.moved()) == sorted(study.study_instance_uid for study in studies)
+        assert len({request.association for request in pacs.requests("move")}) <= 5

@@ -74,6 +74,12 @@ class ScriptedPacs(DemoPacs):
         """Wait for something to be true of this PACS; TimeoutError if it never is."""
         self.journal.wait_until(lambda: condition(self), seconds)
 
+    @property
+    def open_associations(self) -> int:
+        """How many associations there are at this moment, with the one that is asked for."""
+        with self._rules_lock:
+            return sum(association.is_alive() for association in self._positions)
+
     # What to do
 
     def script(self, *faults: Fault) -> None:
