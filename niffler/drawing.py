@@ -1,6 +1,7 @@
 """Numbers → pictures as inline SVG whose colours and letters are those of the page around them."""
 
 import io
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from niffler.pace import Growth, Hour
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import Locator
+
+# A list of fonts was made anew, or there is no home folder to keep it in: nothing for the log of an extraction.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 _INK, _GRID, _FIRST, _SECOND, _SHADE = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {_INK: "muted", _GRID: "line", _FIRST: "accent", _SECOND: "second", _SHADE: "shade"}

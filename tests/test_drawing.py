@@ -1,5 +1,8 @@
 """The pictures of the report: one for every length of a run, and nothing is said on the side."""
 
+import os
+import subprocess
+import sys
 import warnings
 from datetime import datetime, timedelta
 
@@ -8,6 +11,7 @@ import pytest
 
 from niffler.drawing import Size, draw_growth
 from niffler.pace import Growth
+from tests.extraction import ROOT
 
 SECONDS = [1, 45, 119, 121, 160, 179, 3_600, 7_100, 7_300, 90_000, 180_000, 4_000_000, 9_000_000, 70_000_000]
 
@@ -24,3 +28,18 @@ def test_a_run_of_any_length_is_drawn_without_a_warning(seconds: int, width: int
         drawn = draw_growth(growth, [night], Size(width, 220))
     assert drawn.startswith("<svg")
     assert drawn.count("<text") >= 3, "times stand below it"
+
+
+def test_nothing_is_said_where_no_home_folder_can_be_written() -> None:
+    code = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "from tests.test_drawing import test_a_run_of_any_length_is_drawn_without_a_warning as draw\n"
+        "draw(3600, 330)\n"
+    )
+    places = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in places} | {"HOME": os.devnull}
+    drawn = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert (drawn.stdout, drawn.stderr) == ("", "")
