@@ -49,7 +49,12 @@ RUN install -d -m 1777 /data /data/csv /opt/data /opt/data/new-study /demo /demo
  && chmod -R a+rX /opt/niffler /data/csv /demo
 
 ENV LANG=C.UTF-8 \
-    PATH=/opt/dcm4che/bin:/opt/venv/bin:$PATH
+    PATH=/opt/dcm4che/bin:/opt/venv/bin:$PATH \
+    MPLCONFIGDIR=/opt/matplotlib
+
+# matplotlib's list of fonts takes seconds to make. Its usual place is the home folder, which is / or logs/ of the host.
+RUN python3 -c "import matplotlib.font_manager" \
+ && chmod 1777 "$MPLCONFIGDIR"
 
 USER niffler
 WORKDIR /data
