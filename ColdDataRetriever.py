@@ -370,10 +370,17 @@ class Extraction:
     def planned_jobs(self) -> schedule.Scheduler:
         """What is done every few minutes."""
         jobs = schedule.Scheduler()
+        if self.retrieves:
+            jobs.every(4).seconds.do(self.prepare_account)
         jobs.every(5).minutes.do(self.checkpoint.save)
         jobs.every(10).minutes.do(self.say_progress)
         jobs.every(10).minutes.do(self.write_outcomes_and_report)
         return jobs
+
+    def prepare_account(self) -> type[schedule.CancelJob]:
+        """Get ready to draw the report while the PACS works; once."""
+        self.account.prepare_aside()
+        return schedule.CancelJob
 
     def is_done(self) -> bool:
         """Whether nothing is left to do; begins the next pass where something failed in this one."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from niffler import mail
 from niffler.brief import brief_html, brief_text
+from niffler.drawing import prepare
 from niffler.errors import GaveUpError, NifflerError, WrongInputError
 from niffler.figures import Figures
 from niffler.head import Head, Run, file_sha256, head_json, read_head, write_head
@@ -63,6 +64,10 @@ class Account:
             write_head(path, self._head)
         except GaveUpError as failure:
             logging.warning("the manifest was not written: %s", failure)
+
+    def prepare_aside(self) -> None:
+        """Get ready to draw."""
+        self._aside.submit(prepare)
 
     def draw_aside(self, estimated_end: datetime | None) -> None:
         """Draw the page of the files as they are now, unless it is being drawn still."""

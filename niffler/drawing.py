@@ -39,6 +39,12 @@ class Size:
     height: int
 
 
+def prepare() -> None:
+    """Read the libraries, which takes half a second, so that a picture is there sooner when it is wanted."""
+    import matplotlib.dates
+    import matplotlib.figure  # noqa: F401
+
+
 def draw_growth(growth: Growth, nights: Sequence[tuple[datetime, datetime]], size: Size) -> str:
     """Studies and bytes over time, with the open windows shaded."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
