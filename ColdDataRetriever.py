@@ -28,8 +28,8 @@ from niffler.advice import advice_on_silence, what_to_check
 from niffler.agenda import Agenda, Decided, Finished
 from niffler.arrivals import Arrival, Arrived, CaughtUp, OnDisk
 from niffler.associations import Answered, Association, Broke, Ended, Heard
-from niffler.books import Books, begun_rows, carried_rows
-from niffler.checkpoint import Checkpoint
+from niffler.books import Books
+from niffler.checkpoint import Checkpoint, read_other_splits
 from niffler.connections import Connections, DiskFull, Reception
 from niffler.dcm4che import Tools
 from niffler.errors import (
@@ -40,6 +40,7 @@ from niffler.errors import (
     StoppedError,
 )
 from niffler.inquiries import Inquiries, Ticket
+from niffler.known import begun_rows, carried_rows
 from niffler.lasting import made_to_last
 from niffler.listening import Listening
 from niffler.log import start_log
@@ -47,6 +48,7 @@ from niffler.lookup import LookupRules, plan
 from niffler.manifest import study_entries
 from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_local_time
+from niffler.part import read_part
 from niffler.progress import in_bytes, in_hours
 from niffler.recount import STUDIES_IN_A_LIST, Recounts
 from niffler.report import report_html
@@ -54,6 +56,7 @@ from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, rem
 from niffler.run_state import Activity, Amount
 from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import list_to_watch, read_settings
+from niffler.shards import modified_csv, of_shard, titled
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 from niffler.telling import Standing, Teller
@@ -73,7 +76,7 @@ from niffler.vocabulary import (
     Study,
     StudyResult,
 )
-from niffler.worklist import columns_asked, modified_csv, read_list, rows_by_request, write_modified_csv
+from niffler.worklist import columns_asked, rows_by_request, write_modified_csv
 
 MOST_MATCHES = 1000
 """A query is cancelled after so many matches, or MaxStudiesPerRow where that is more."""
@@ -101,25 +104,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if watched := list_to_watch(words, beside=script.parent):
             from niffler.looks import status
 
-            return status.show(watched.csv_file, is_redrawn=watched.is_redrawn)
+            return status.show(watched.csv_file, watched.shard, is_redrawn=watched.is_redrawn)
         settings = read_settings(words, beside=script.parent)
         if settings.task is not Task.EXTRACT:
             return look(settings)
-        start_log(Path(f"niffler{settings.system.niffler_id}.log"))
+        start_log(of_shard(Path(f"niffler{settings.system.niffler_id}.log"), settings.shard))
     except NifflerError as failure:
         sys.stderr.write(f"{failure}\n")
         return failure.exit_code
     system = settings.system
     try:
         with (
-            slots.claim_slot(str(system.src_aet), system.max_niffler_processes) as running,
-            slots.claim_file(modified_csv(settings.csv_file)),
-            slots.claim_file(settings.storage_folder / OUTPUT_NAME)
-            if settings.mode is not Mode.RETRIEVE
-            else contextlib.nullcontext(),
+            slots.claim_slot(str(system.src_aet), system.max_niffler_processes, party=party_of(settings)) as running,
+            claimed_files(settings),
         ):
             logging.info(running.in_words)
-            logging.info("[EXTRACTION START] %s: %s from %s", datetime.now(), settings.csv_file, system.src_aet)
+            title = titled(str(settings.csv_file), settings.shard)
+            logging.info("[EXTRACTION START] %s: %s from %s", datetime.now(), title, system.src_aet)
             return Extraction(settings).run()
     except slots.SlotTakenError as refusal:
         logging.info(refusal.running.in_words)
@@ -130,6 +131,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(failure).splitlines():
             logging.error(line)
         return failure.exit_code
+
+
+def party_of(settings: Settings) -> str:
+    """Who may use the PACS together: the shards of one list. A run without a shard has it alone."""
+    return str(settings.csv_file.resolve()) if settings.shard else ""
+
+
+@contextlib.contextmanager
+def claimed_files(settings: Settings) -> Iterator[None]:
+    """What no other run on this machine may work on: the list but for its other shards, the output, the AE title."""
+    shard = settings.shard
+    with contextlib.ExitStack() as held:
+        held.enter_context(slots.claim_list(settings.csv_file, shard))
+        if shard and settings.receives_here:
+            held.enter_context(slots.claim_receiving(settings.system.dest_aet))
+        if settings.mode is not Mode.RETRIEVE:
+            held.enter_context(slots.claim_file(of_shard(settings.storage_folder / OUTPUT_NAME, shard)))
+        yield
 
 
 def look(settings: Settings) -> int:
@@ -177,7 +196,7 @@ class Extraction:
         self.shut_at = 0.0
         self.started = time.monotonic()
         nights = self.window if self.system.nightly_only else None
-        self.teller = Teller(settings.mode, modified_csv(settings.csv_file), nights)
+        self.teller = Teller(settings.mode, settings.modified_csv, nights)
         self.is_stopping = False
         self.reason: NifflerError | None = None
 
@@ -215,15 +234,16 @@ class Extraction:
     def read_list(self) -> None:
         """CSV → requests; the modified CSV shows each row as it will be queried."""
         settings = self.settings
-        self.worklist = read_list(settings, settings.csv_file)
+        self.worklist = read_part(settings)
         for warning in self.worklist.warnings:
             logging.warning(warning)
-        self.modified = modified_csv(settings.csv_file)
+        self.modified = settings.modified_csv
         write_modified_csv(self.modified, self.worklist, columns_asked(settings))
         self.rows_of = rows_by_request(self.worklist)
         logging.info(
             "%s: rows %d, different requests %d, invalid rows %d",
-            settings.csv_file, len(self.worklist.table), len(self.worklist.requests), len(self.worklist.faults),
+            titled(str(settings.csv_file), settings.shard), len(self.worklist.table), len(self.worklist.requests),
+            len(self.worklist.faults),
         )  # fmt: skip
         for row in self.worklist.faults:
             logging.info(outcomes.row_line(self.worklist.lines[row], RowResult(Outcome.INVALID)))
@@ -245,7 +265,7 @@ class Extraction:
             logging.info("ending %s (process %d), left over from an extraction that was killed", tool.name, tool.pid)
         slots.end_processes([tool.pid for tool in leftovers])
         self.storage = open_storage(settings.storage_folder, system.min_free_disk_gb)
-        is_shared = slots.receives_into(settings.storage_folder)
+        is_shared = settings.shares_storage or slots.receives_into(settings.storage_folder)
         if self.receives_here and not is_shared and (parts := remove_parts(settings.storage_folder)):
             logging.info("%s: removed %d .part files of a dead receiver", settings.storage_folder, parts)
 
@@ -258,18 +278,23 @@ class Extraction:
             self.checkpoint = Checkpoint(self.modified)
         else:
             columns = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
-            self.metadata = MetadataFile(settings.storage_folder, columns)
+            self.metadata = MetadataFile(of_shard(settings.storage_folder / OUTPUT_NAME, settings.shard), columns)
             self.metadata.check()
             self.checkpoint = Checkpoint(self.metadata.path, output=self.metadata.path)
         self.unrequested = Unrequested(self.modified, continues=self.retrieves and self.checkpoint.continues)
-        self.books = Books(self.checkpoint)
+        whole = modified_csv(settings.csv_file) if self.retrieves else settings.storage_folder / OUTPUT_NAME
+        others = read_other_splits(whole, settings.shard)
+        if others:
+            logging.info("%s: %d checkpoints of other splits of the list are looked into", whole.parent, len(others))
+        self.books = Books(self.checkpoint, others)
         self.results: list[RowResult] = [PENDING] * len(requests)
-        carried = carried_rows(self.books, requests, retrieves=self.retrieves) if self.checkpoint.entries else {}
+        is_begun = bool(self.checkpoint.entries or others)
+        carried = carried_rows(self.books, requests, retrieves=self.retrieves) if is_begun else {}
         for index, result in carried.items():
             self.results[index] = result
         wanted = [index for index, result in enumerate(self.results) if result is PENDING]
         # Verified, but the run before ended before it asked the PACS again whether there is more: that is asked now.
-        begun = begun_rows(self.books, requests, wanted) if self.checkpoint.entries else {}
+        begun = begun_rows(self.books, requests, wanted) if is_begun else {}
         self.begun = set(begun)
         for index, verified in begun.items():
             self.results[index] = verified
@@ -299,7 +324,7 @@ class Extraction:
         """Whether the images of what is complete seem to be gone; empty where all is well."""
         folder = self.settings.storage_folder
         remedy = "they are not retrieved again; delete the pickle to retrieve everything from scratch"
-        if self.checkpoint.entries and is_empty(folder):
+        if is_empty(folder) and (self.books.studies or self.books.earlier_entries):
             return f"{self.checkpoint.path} lists finished studies, but {folder} is empty; {remedy}"
         looked_at, missing = missing_folders(folder, self.settings.file_path, self.books.studies)
         if not missing:
@@ -313,8 +338,8 @@ class Extraction:
         with contextlib.ExitStack() as ending:
             if self.receives_here:
                 reception = Reception(
-                    settings.storage_folder, settings.file_path, system.accepted_calling_aets, Path("storescp.out"),
-                    system.log_megabytes,
+                    settings.storage_folder, settings.file_path, system.accepted_calling_aets,
+                    of_shard(Path("storescp.out"), settings.shard), system.log_megabytes,
                 )  # fmt: skip
                 receiver = ending.enter_context(self.connections.receiving(self.tools, reception))
                 self.listening = Listening(receiver, system.query_aet)

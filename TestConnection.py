@@ -21,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Say what the PACS answered; 0 where it is a success."""
     parser = argparse.ArgumentParser(description="Ask the PACS of system.json whether it answers (C-ECHO).")
     parser.add_argument("--NifflerSystem", default="system.json", metavar="FILE", help="default: system.json")
+    parser.add_argument("--Shard", default="", metavar="NUMBER/COUNT", help="where {shard} stands in that file")
     options = parser.parse_args(arguments)
     try:
-        system = read_system_settings(options.NifflerSystem, beside=Path(__file__).resolve().parent)
+        beside = Path(__file__).resolve().parent
+        system = read_system_settings(options.NifflerSystem, beside=beside, shard=options.Shard)
     except NifflerError as failure:
         print(failure, file=sys.stderr)
         return failure.exit_code

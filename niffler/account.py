@@ -27,6 +27,7 @@ from niffler.night import in_iso_time, in_local_time
 from niffler.report import figures_of, write_page
 from niffler.settings import Settings
 from niffler.settings_told import settings_told
+from niffler.shards import titled
 from niffler.versions import versions
 from niffler.vocabulary import Outcome
 
@@ -100,7 +101,8 @@ class Account:
         """Send the report's short form, if there is somebody to send it to."""
         if not self._settings.wants_email:
             return
-        system, subject = self._settings.system, f"Niffler {title} {self._settings.csv_file.name}"
+        system = self._settings.system
+        subject = f"Niffler {title} {titled(self._settings.csv_file.name, self._settings.shard)}"
         problem = mail.send_report(
             system.smtp_host, system.smtp_port, self._settings.your_email, subject,
             brief_text(lines, figures), brief_html(subject, lines, figures),

@@ -5,14 +5,44 @@ import io
 import json
 import os
 import pickle
-import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from niffler.errors import WrongInputError
 from niffler.files import cannot_write, flush_folder, write_atomically
+from niffler.journal import missing_in, read_journal, without_settled
 from niffler.ledger import Record, header_line, read_ledger, record_lines
+from niffler.shards import Shard, other_splits
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a checkpoint says is complete."""
+
+    entries: dict[str, None]
+    records: Sequence[Record]
+
+
+def read_verified(base: Path) -> Verified:
+    """Read the checkpoint of a run that may be writing it, without a change to it; no pickle, nothing complete.
+
+    What moves meanwhile goes from the journal to the ledger and the pickle; in this order nothing is missed.
+    """
+    if not _pickle_of(base).exists():
+        return Verified({}, ())
+    journal = read_journal(_journal_of(base))
+    records = read_ledger(ledger_of(base), being_written=True)
+    entries = dict.fromkeys(_read_pickle(_pickle_of(base)))
+    for line in journal:
+        line.apply(entries)
+    return Verified(entries, records + missing_in(records, journal))
+
+
+def read_other_splits(whole: Path, shard: Shard | None) -> list[Verified]:
+    """Read the checkpoints of a list in every split but that of this shard."""
+    return [read_verified(base) for base in other_splits(whole, shard)]
 
 
 class Checkpoint:
@@ -27,9 +57,9 @@ class Checkpoint:
 
         ``rebuilds`` says that a ledger without its pickle is wanted: it has to be verified before it counts.
         """
-        self.path = base.with_name(f"{base.name}.pickle")
-        self.ledger_path = base.with_name(f"{base.name}.studies.csv")
-        self._journal_path = base.with_name(f"{base.name}.pickle.journal")
+        self.path = _pickle_of(base)
+        self.ledger_path = ledger_of(base)
+        self._journal_path = _journal_of(base)
         self._output = output
         self._unsaved: list[Record] = []
         self.entries: dict[str, None] = {}
@@ -66,10 +96,12 @@ class Checkpoint:
         self.entries.update(dict.fromkeys(new))
         self._unsaved += added
 
-    def take_back(self, entries: Iterable[str]) -> None:
-        """Take entries out again; on disk when this returns. Raises GaveUpError where the disk refuses."""
+    def take_back(self, entries: Iterable[str], records: Iterable[Record]) -> None:
+        """Take entries out again, and record why; on disk when this returns. Raises GaveUpError where it refuses."""
         old = [entry for entry in entries if entry in self.entries]
-        self._tell({"withdrawn": old})
+        added = list(records)
+        self._tell({"withdrawn": old, "records": added})
+        self._unsaved += added
         for entry in old:
             del self.entries[entry]
 
@@ -88,7 +120,7 @@ class Checkpoint:
     def save(self) -> None:
         """Write ledger and pickle; the journal begins anew. Each step leaves a state that can be continued."""
         try:
-            _append(self.ledger_path, record_lines(_without_settled(self._unsaved)))
+            _append(self.ledger_path, record_lines(without_settled(self._unsaved)))
             self._unsaved = []
             write_atomically(self.path, pickle.dumps(list(self.entries)))
             if self._journal is not None:
@@ -109,7 +141,7 @@ class Checkpoint:
         anything complete, and the ledger last.
         """
         try:
-            _append(self.ledger_path, record_lines(_without_settled(self._unsaved)))
+            _append(self.ledger_path, record_lines(without_settled(self._unsaved)))
             self._unsaved = []
             if self.continues:
                 write_atomically(self.path, pickle.dumps(list(self.entries)))
@@ -132,42 +164,26 @@ class Checkpoint:
         self._journal_path.unlink(missing_ok=True)
 
     def _merge_journal(self) -> None:
-        try:
-            content = self._journal_path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise WrongInputError(f"{self._journal_path}: cannot be read: {error.strerror}; mend its rights") from None
-        added: list[Record] = []
-        for line in content.split(b"\n")[:-1]:  # what follows the last line end is torn, or nothing
-            try:
-                told = json.loads(line)
-                entries = [str(entry) for entry in told.get("entries", ())]
-                withdrawn = [str(entry) for entry in told.get("withdrawn", ())]
-                records = [Record(*values) for values in told.get("records", ())]
-                size = told.get("output_size")
-            except (ValueError, TypeError, AttributeError):
-                break  # a power cut can leave blocks of zeros; what was flushed before them is whole
-            self.entries.update(dict.fromkeys(entries))
-            for entry in withdrawn:
-                self.entries.pop(entry, None)
-            added += records
-            self.recorded_output_size = size if isinstance(size, int) else self.recorded_output_size
-        # The journal is emptied last, so some of it may stand in the ledger already.
-        requests = {record.request for record in added}
-        known = {record for record in self.records if record.request in requests} if requests else set()
-        self._unsaved = [record for record in _without_settled(added) if record not in known]
+        journal = read_journal(self._journal_path)
+        for line in journal:
+            line.apply(self.entries)
+            if line.output_size is not None:
+                self.recorded_output_size = line.output_size
+        self._unsaved = missing_in(self.records, journal)
         self.records += self._unsaved
 
 
-def _without_settled(records: Sequence[Record]) -> list[Record]:
-    """Leave out the records of only studies whose requests were complete later, as a record of their own says."""
-    complete = {(record.request, record.study_instance_uid, record.finished) for record in records if record.studies}
-    return [
-        record
-        for record in records
-        if record.studies or (record.request, record.study_instance_uid, record.finished) not in complete
-    ]
+def _pickle_of(base: Path) -> Path:
+    return base.with_name(f"{base.name}.pickle")
+
+
+def ledger_of(base: Path) -> Path:
+    """The ledger of a checkpoint."""
+    return base.with_name(f"{base.name}.studies.csv")
+
+
+def _journal_of(base: Path) -> Path:
+    return base.with_name(f"{base.name}.pickle.journal")
 
 
 def _size(output: Path, checkpoint: Path) -> int:
@@ -241,18 +257,3 @@ def _append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 os.truncate(path, size)  # half a line would spoil the next
             raise
-
-
-def copy_checkpoint(base: Path, folder: Path) -> Path:
-    """Copy what the checkpoint of a list consists of, for reading beside a run; returns the base of the copy."""
-    names = (f"{base.name}.pickle.journal", f"{base.name}.studies.csv", f"{base.name}.pickle")
-    for name in names:  # in the reverse order of writing: what one of them loses meanwhile stands in the next
-        try:
-            shutil.copyfile(base.with_name(name), folder / name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise WrongInputError(
-                f"{base.with_name(name)}: cannot be read: {error.strerror}; mend its rights"
-            ) from None
-    return folder / base.name

@@ -93,8 +93,11 @@ class Figures:
         return int(self.studies.sizes.sum())
 
 
-def read_figures(sources: Sequence[Source]) -> Figures:
-    """Read the numbers from files alone; raises WrongInputError where a file is missing or something else."""
+def read_figures(sources: Sequence[Source], ledgers: Sequence[Path] = ()) -> Figures:
+    """Read the numbers from files alone; raises WrongInputError where a file is missing or something else.
+
+    ``ledgers`` are others that have studies of these sources, too.
+    """
     counts: Counter[Outcome] = Counter()
     rows: Counter[tuple[Outcome, Reason]] = Counter()
     examples: dict[tuple[Outcome, Reason], list[Example]] = {}
@@ -112,7 +115,7 @@ def read_figures(sources: Sequence[Source]) -> Figures:
                     of_kind.append(_example(source, row, named, detail, has_neighbours=len(sources) > 1))
     problems = tuple(Problem(*kind, number, tuple(examples[kind])) for kind, number in rows.most_common())
     in_order = {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
-    return Figures(in_order, problems, _studies([source.ledger for source in sources if source.ledger]))
+    return Figures(in_order, problems, _studies([*ledgers, *(source.ledger for source in sources if source.ledger)]))
 
 
 def _outcome(source: Source, word: str) -> Outcome:

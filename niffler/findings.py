@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from niffler.books import Books
 from niffler.files import write_csv
 from niffler.forecast import Planned
+from niffler.known import Known
 from niffler.vocabulary import Lookup, Match, Request
 from niffler.worklist import Worklist
 
@@ -55,7 +55,7 @@ class Plan:
     """What is found out about a list: a finding for each request, and the studies that are to be retrieved."""
 
     worklist: Worklist
-    books: Books
+    known: Known
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -73,7 +73,7 @@ class Plan:
             return
         self.findings[request] = _finding(lookup, most_studies)
         for study, match in zip(studies, lookup.matches, strict=True):
-            known, announced = self.books.verified(study), study.announced_instances
+            known, announced = self.known.verified(study), study.announced_instances
             if known is None or 0 < known.received < (announced or 0):
                 self.studies[study.study_instance_uid] = Planned(announced, _modalities(match))
 

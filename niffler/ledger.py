@@ -70,11 +70,15 @@ def record_lines(records: Iterable[Record]) -> str:
     return "".join(csv_chunks(records))
 
 
-def read_ledger(path: Path) -> list[Record]:
-    """The records of a ledger, none where there is no file; raises WrongInputError where it is no ledger."""
+def read_ledger(path: Path, *, being_written: bool = False) -> list[Record]:
+    """The records of a ledger, none where there is no file; raises WrongInputError where it is no ledger.
+
+    In one that is ``being_written`` by another run the last line may not be whole, and does not count then.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return list(_records(path, csv.reader(stream)))
+            lines = (line for line in stream if line.endswith(("\n", "\r"))) if being_written else stream
+            return list(_records(path, csv.reader(lines)))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:

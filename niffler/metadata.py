@@ -46,8 +46,8 @@ def columns_of(stylesheet: Path) -> tuple[str, ...]:
 class MetadataFile:
     """The output of the C-FIND modes; what was appended is on disk when ``append`` returns."""
 
-    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
-        self.path = folder / OUTPUT_NAME
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
         self._columns = tuple(columns)
 
     def check(self) -> None:
@@ -73,7 +73,7 @@ class MetadataFile:
         try:
             if size is None:
                 if self.path.exists():
-                    self.path.replace(self.path.with_name(f"{OUTPUT_NAME}.previous"))
+                    self.path.replace(self.path.with_name(f"{self.path.name}.previous"))
                 self._write("wb", [self._columns])
             else:
                 with self.path.open("rb+") as stream:

@@ -12,7 +12,7 @@ from niffler.progress import in_bytes, in_hours
 from niffler.settings import Mode, Settings
 from niffler.status import without_comments
 from niffler.storage import free_bytes
-from niffler.worklist import modified_csv, without_value
+from niffler.worklist import without_value
 
 _LINES_SHOWN = 6
 
@@ -20,7 +20,7 @@ _LINES_SHOWN = 6
 def in_words(settings: Settings, plan: Plan, rate: Measured | None) -> Iterator[str]:
     """The plan as a person reads it; no value of a patient."""
     worklist, rows = plan.worklist, list(findings.row_findings(plan.worklist, plan.findings))
-    yield f"The plan, each row in {findings.plan_csv(modified_csv(settings.csv_file))}:"
+    yield f"The plan, each row in {findings.plan_csv(settings.modified_csv)}:"
     for found, count in findings.count(worklist, plan.findings).items():
         of_these = [row for row, one in enumerate(rows) if one.found is found]
         names_lines = found not in MATCHED | {Found.INVALID, Found.NOT_ASKED, Found.FAILED}

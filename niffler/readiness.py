@@ -10,9 +10,10 @@ from niffler import mail, slots
 from niffler.dcm4che import Tools
 from niffler.echo import NOT_CONNECTED, c_echo
 from niffler.errors import CannotStartError, NifflerError, WrongInputError
-from niffler.metadata import BRIEF_COLUMNS, MetadataFile, columns_of
+from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.night import Window, in_local_time
 from niffler.settings import Mode, Settings
+from niffler.shards import of_shard
 from niffler.status import in_words
 from niffler.storage import fault_of_folder, free_bytes
 
@@ -72,7 +73,7 @@ def of_folders(settings: Settings) -> Iterator[Check]:
 
 def _output(settings: Settings) -> str:
     columns = BRIEF_COLUMNS if settings.mode is Mode.FIND_ONLY else columns_of(settings.stylesheet)
-    output = MetadataFile(settings.storage_folder, columns)
+    output = MetadataFile(of_shard(settings.storage_folder / OUTPUT_NAME, settings.shard), columns)
     output.check()
     return f"{output.path} will hold {', '.join(columns)}"
 

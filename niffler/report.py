@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from niffler.checkpoint import ledger_of
 from niffler.drawing import Size, draw_durations, draw_growth, draw_hours
 from niffler.errors import WrongInputError
 from niffler.figures import Figures, Source, read_figures
@@ -19,7 +20,8 @@ from niffler.page import About, Chart, Setting, page_html
 from niffler.progress import in_hours
 from niffler.settings import Mode, Settings
 from niffler.settings_told import SYSTEM, is_default
-from niffler.worklist import lines_of_rows, modified_csv
+from niffler.shards import titled
+from niffler.worklist import lines_of_rows
 
 LEAST_STUDIES = 8
 """Fewer make no picture."""
@@ -32,34 +34,36 @@ def report_html(modified: Path) -> Path:
     return modified.with_name(f"{modified.name}.report.html")
 
 
-def figures_of(settings: Settings, lines: Sequence[int] | None) -> Figures:
-    """The numbers of the list; ``lines`` are those of its rows, None where they have to be read."""
-    modified = modified_csv(settings.csv_file)
-    if lines is None:
+def figures_of(settings: Settings, lines: Sequence[int] | None, ledgers: Sequence[Path] = ()) -> Figures:
+    """The numbers of the list; ``lines`` are those of its rows, None where they have to be read.
+
+    ``ledgers`` are those of its shards, where it has none itself.
+    """
+    modified = settings.modified_csv
+    if lines is None and settings.shard is None:
         with contextlib.suppress(WrongInputError):
             lines = lines_of_rows(settings.csv_file)
-    ledger = modified.with_name(f"{modified.name}.studies.csv")
     source = Source(
         name=settings.csv_file.name,
         outcomes=outcomes_csv(modified),
-        ledger=ledger if settings.mode is Mode.RETRIEVE else None,
+        ledger=ledger_of(modified) if settings.mode is Mode.RETRIEVE and not ledgers else None,
         lines=lines or (),
         identifying=[attribute.index for attribute in settings.attributes] if settings.report_identifiers else (),
     )
-    return read_figures([source])
+    return read_figures([source], ledgers)
 
 
 def write_page(
     settings: Settings, head: Head, figures: Figures, *, as_of: datetime, is_running: bool, estimated_end: str = "",
-    note_on_settings: str = "",
+    note_on_settings: str = "", state: tuple[str, str] | None = None,
 ) -> None:  # fmt: skip
-    """Draw what there is to draw and write the page beside the list."""
-    modified = modified_csv(settings.csv_file)
+    """Draw what there is to draw and write the page beside the list; ``state`` is that of the last run, or as given."""
+    modified = settings.modified_csv
     pace = pace_of(figures.studies)
-    state, ending = _state(head.runs, is_running=is_running)
+    in_short, ending = state or _state(head.runs, is_running=is_running)
     about = About(
-        title=settings.csv_file.name,
-        state=state,
+        title=titled(settings.csv_file.name, settings.shard),
+        state=in_short,
         ending=ending,
         times=_times(head.runs, as_of),
         estimated_end=estimated_end,

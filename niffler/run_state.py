@@ -23,6 +23,8 @@ _WRITTEN_EVERY_SECONDS = 5.0
 _LEAST_SECONDS = 0.5
 """Between two writes, also when what is being done changes to and fro."""
 _SAME_START_SECONDS = 2.0
+SILENT_SECONDS = 120.0
+"""A run that lives writes its state every few seconds; while it prepares, a long list takes longer."""
 
 
 class Activity(StrEnum):
@@ -204,6 +206,11 @@ def life_of(state: RunState) -> Life:
         if is_same and found.status() != psutil.STATUS_ZOMBIE:
             return Life.RUNS
     return Life.GONE
+
+
+def age_of(state: RunState) -> float:
+    """How many seconds ago a state was written."""
+    return max(0.0, (datetime.now().astimezone() - state.written).total_seconds())
 
 
 def _namespace() -> int:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.alias_generators import to_pascal, to_snake
 
 from niffler.addresses import AE_FORM, PEER_FORM, RECEIVING_FORM, Peer, ReceivingAe, ae_title, peer, receiving_ae
+from niffler.shards import PLACEHOLDER, Shard, modified_csv
 
 PLACEHOLDER_EMAIL = "test@test.test"
 WATCH: Final = "watch"
@@ -116,9 +117,14 @@ def _options(value: object) -> object:
     return value
 
 
-def _written(form: str) -> WithJsonSchema:
+_WITH_SHARD = {"type": "string", "pattern": re.escape(PLACEHOLDER)}
+"""What holds {shard} is looked at when that is known."""
+
+
+def _written(form: str, *, by_shard: bool = False) -> WithJsonSchema:
     """How a value of another type is written in JSON: as a text of this form."""
-    return WithJsonSchema({"type": "string", "pattern": f"^({form})$"})
+    written = {"type": "string", "pattern": f"^({form})$"}
+    return WithJsonSchema({"anyOf": [written, _WITH_SHARD]} if by_shard else written)
 
 
 # A form and no list of words, which editors would offer beside true and false.
@@ -143,6 +149,9 @@ Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, BeforeValidator(_text)]
 UserPath = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
+NifflerId = Annotated[
+    int, BeforeValidator(_number), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _WITH_SHARD]})
+]
 AeTitle = Annotated[str, _parsed(ae_title), _written(AE_FORM)]
 Model = Annotated[InformationModel, WithJsonSchema({"enum": [*InformationModel]})]
 
@@ -162,15 +171,19 @@ class SystemSettings(_Keys):
         min_length=1,
         description="DCM4CHE's bin folder, or 'embedded' for the tools that come with the suite",
     )
-    src_aet: Annotated[Peer, _parsed(peer), _written(PEER_FORM)] = Field(description="the PACS, AET@HOST:PORT")
-    query_aet: Annotated[ReceivingAe, _parsed(receiving_ae), _written(RECEIVING_FORM)] = Field(
+    src_aet: Annotated[Peer, _parsed(peer), _written(PEER_FORM, by_shard=True)] = Field(
+        description="the PACS, AET@HOST:PORT"
+    )
+    query_aet: Annotated[ReceivingAe, _parsed(receiving_ae), _written(RECEIVING_FORM, by_shard=True)] = Field(
         description="this machine as the PACS knows it, AET:PORT; storescp listens on the port"
     )
-    dest_aet: AeTitle = Field(description="the AE that the images are sent to; that of QueryAet as a rule")
+    dest_aet: Annotated[str, _parsed(ae_title), _written(AE_FORM, by_shard=True)] = Field(
+        description="the AE that the images are sent to; that of QueryAet as a rule"
+    )
     nightly_only: Flag = Field(True, description="retrieve in the nightly window only")
     start_hour: Whole = Field(19, ge=0, le=23, description="hour at which the window opens")
     end_hour: Whole = Field(7, ge=0, le=23, description="hour at which it shuts")
-    niffler_id: Whole = Field(1, alias="NifflerID", ge=0, description="number in the name of the log, niffler1.log")
+    niffler_id: NifflerId = Field(1, alias="NifflerID", ge=0, description="number in the name of the log, niffler1.log")
     max_niffler_processes: Whole = Field(1, ge=1, description="extractions that may run on this machine at once")
     information_model: Model = Field(
         InformationModel.STUDY_ROOT, description="Query/Retrieve model: StudyRoot or PatientRoot"
@@ -281,13 +294,28 @@ class LookOptions(_Keys):
         return tuple(task for task in Task if task.value and getattr(self, to_snake(task.value)))
 
 
-class Settings(ExtractionSettings, LookOptions):
+class PartOptions(_Keys):
+    """What is said on the command line alone: which part of the list this run takes."""
+
+    shard: Shard | None = Field(
+        None, description="NUMBER/COUNT, such as 3/8: take a part of the list; in an array job it follows by itself"
+    )
+
+
+class Settings(ExtractionSettings, LookOptions, PartOptions):
     """Everything a run needs to know."""
 
     system: SystemSettings = Field(alias="System")
     stylesheet: Path = Field(alias="Stylesheet")
     """description.csv.xsl."""
+    shares_storage: bool = Field(False, alias="SharesStorage")
+    """Whether the shards of the list write into one StorageFolder."""
     warnings: tuple[str, ...] = Field((), alias="Warnings")
+
+    @property
+    def modified_csv(self) -> Path:
+        """The list, or the shard of it, as it is asked; all state of the extraction is named after this file."""
+        return modified_csv(self.csv_file, self.shard)
 
     @property
     def task(self) -> Task:

@@ -1,7 +1,8 @@
 """What the settings mean together: faults that no key shows by itself, each with its remedy."""
 
+import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -82,3 +83,10 @@ def warnings_of(settings: ExtractionSettings) -> tuple[str, ...]:
             "FilePath has no {0020000D}: two studies with the same SOPInstanceUID would overwrite each other; add it"
         )
     return tuple(warnings)
+
+
+def suggestion(key: str, valid: Iterable[str]) -> str:
+    """The name that was meant, or all that there are."""
+    lower = {name.casefold(): name for name in valid}
+    near = difflib.get_close_matches(key.casefold(), lower, n=1, cutoff=0.6)
+    return f"; is {lower[near[0]]} meant?" if near else f"; there are {', '.join(lower.values())}"

@@ -1,39 +1,33 @@
 """The two JSON files and the command line → one validated Settings, or all of their faults at once."""
 
-import argparse
 import contextlib
-import difflib
 import itertools
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from niffler.command_line import COMMAND_LINE, read_command_line
 from niffler.errors import WrongInputError
-from niffler.settings import READS_STATE_ONLY, WATCH, ExtractionSettings, LookOptions, Settings, SystemSettings
-from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, warnings_of
+from niffler.settings import (
+    READS_STATE_ONLY,
+    WATCH,
+    ExtractionSettings,
+    LookOptions,
+    Settings,
+    SystemSettings,
+)
+from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, suggestion, warnings_of
+from niffler.settings_shard import faults_of_shared_storage, part_of_list, settings_of_shard, shard_named
+from niffler.shards import PLACEHOLDER, Shard
 
 CONFIG = "config.json"
-COMMAND_LINE = "command line"
-
-_GROUPS = {
-    "what to retrieve": (
-        "CsvFile", "NumberOfQueryAttributes", "FirstAttr", "FirstIndex", "SecondAttr", "SecondIndex", "ThirdAttr",
-        "ThirdIndex", "LongAccession", "DateFormat", "AllowWildcards",
-    ),
-    "where to": ("StorageFolder", "FilePath"),
-}  # fmt: skip
-
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Never:
-        raise WrongInputError(f"{COMMAND_LINE}: {message}; see --help")
 
 
 def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
@@ -43,8 +37,10 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     for every fault.
     """
     faults: list[str] = []
-    options = _command_line(arguments, faults)
+    options = read_command_line(arguments, faults)
     look = _look(options, faults)
+    reads_state_only = bool(READS_STATE_ONLY.intersection(look.tasks))
+    shard = shard_named(options, {} if reads_state_only else os.environ, faults)
     config_file = _find(CONFIG, beside)
     in_file = _object(config_file, faults)
     given = {**(in_file or {}), **options}
@@ -53,33 +49,46 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
         if str(given.get("NumberOfQueryAttributes", 1)).strip() in map(str, range(1, attributes)):
             for key in keys:
                 given.pop(key, None)
+    shares_storage = part_of_list(shard) is not None and PLACEHOLDER not in str(given.get("StorageFolder"))
+    # A look at files alone needs the addresses of no shard, and where it is told none it looks at all of them.
+    filled_in = Shard(1, 1) if reads_state_only and shard is None else shard
+    given = settings_of_shard(given, where, filled_in, faults)
     stylesheet = _find(STYLESHEET, beside)
     extraction: ExtractionSettings | None = None
     if in_file is not None:  # else nobody knows what was meant
         extraction, wrong_keys = _validated(ExtractionSettings, given, where, str(config_file), faults)
-        if extraction is not None and not READS_STATE_ONLY.intersection(look.tasks):
+        if extraction is not None and not reads_state_only:
             faults += [
                 f"{where.get(key, config_file)}: {key} '{value}': {fault}"
-                for key, value, fault in faults_of(extraction, stylesheet)
+                for key, value, fault in itertools.chain(
+                    faults_of(extraction, stylesheet), faults_of_shared_storage(extraction) if shares_storage else ()
+                )
                 if key not in wrong_keys
             ]
     system_file = _find(str(given.get("NifflerSystem", "system.json")), beside)
-    system = _system(system_file, faults)
-    if system is not None and not READS_STATE_ONLY.intersection(look.tasks) and (fault := placeholder_of(system)):
+    system = _system(system_file, filled_in, faults)
+    if system is not None and not reads_state_only and (fault := placeholder_of(system)):
         faults.append(f"{system_file}: SrcAet '{system.src_aet}': {fault}")
     if faults or extraction is None or system is None:
         raise WrongInputError("\n".join(faults))
     return Settings.model_construct(
-        **dict(extraction), **dict(look), system=system, stylesheet=stylesheet, warnings=warnings_of(extraction)
+        **dict(extraction),
+        **dict(look),
+        system=system,
+        stylesheet=stylesheet,
+        shard=part_of_list(shard),
+        shares_storage=shares_storage,
+        warnings=warnings_of(extraction),
     )
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The list whose extraction is to be looked at, again and again where it ``is_redrawn``."""
+    """The list, or the shard of it, whose extraction is to be looked at, again and again where it ``is_redrawn``."""
 
     csv_file: Path
     is_redrawn: bool
+    shard: Shard | None = None
 
 
 def list_to_watch(arguments: Sequence[str], *, beside: Path) -> Watched | None:
@@ -89,10 +98,11 @@ def list_to_watch(arguments: Sequence[str], *, beside: Path) -> Watched | None:
     line for every fault.
     """
     faults: list[str] = []
-    options = _command_line(arguments, faults)
+    options = read_command_line(arguments, faults)
     look = _look(options, faults)
     if not look.status:
         return None
+    shard = shard_named(options, {}, faults)
     file, place = _find(CONFIG, beside), COMMAND_LINE
     given: Mapping[str, Any] = options
     if "CsvFile" not in options:
@@ -104,7 +114,7 @@ def list_to_watch(arguments: Sequence[str], *, beside: Path) -> Watched | None:
     extraction, _ = _validated(ExtractionSettings, named, {}, place, faults)
     if faults or extraction is None:
         raise WrongInputError("\n".join(faults))
-    return Watched(extraction.csv_file, look.status == WATCH)
+    return Watched(extraction.csv_file, look.status == WATCH, part_of_list(shard))
 
 
 def _look(options: dict[str, str], faults: list[str]) -> LookOptions:
@@ -121,54 +131,22 @@ def _look(options: dict[str, str], faults: list[str]) -> LookOptions:
     return look
 
 
-def read_system_settings(name: str, *, beside: Path) -> SystemSettings:
-    """Read the settings of the machine alone."""
+def read_system_settings(name: str, *, beside: Path, shard: str = "") -> SystemSettings:
+    """Read the settings of the machine alone, or those of a shard (NUMBER/COUNT) where {shard} stands in them."""
     faults: list[str] = []
-    system = _system(_find(name, beside), faults)
+    system = _system(_find(name, beside), shard_named({"Shard": shard} if shard else {}, os.environ, faults), faults)
     if system is None or faults:
         raise WrongInputError("\n".join(faults))
     return system
 
 
-def _system(file: Path, faults: list[str]) -> SystemSettings | None:
+def _system(file: Path, shard: Shard | None, faults: list[str]) -> SystemSettings | None:
     given = _object(file, faults)
     if given is None:
         return None
+    given = settings_of_shard(given, dict.fromkeys(given, str(file)), shard, faults)
     system, _ = _validated(SystemSettings, given, dict.fromkeys(given, str(file)), str(file), faults)
     return system
-
-
-def _command_line(arguments: Sequence[str], faults: list[str]) -> dict[str, str]:
-    parser = _Parser(
-        prog="ColdDataRetriever.py",
-        description="Retrieve the studies that the rows of a CSV ask for from a PACS.",
-        epilog="Every option but those to look at an extraction is a key of config.json and has precedence over it. "
-        "The machine and its PACS are described in system.json.",
-        allow_abbrev=False,
-    )
-    titles = {key: title for title, keys in _GROUPS.items() for key in keys}
-    titles |= {str(field.alias): "look at it" for field in LookOptions.model_fields.values()}
-    groups = {title: parser.add_argument_group(title) for title in (*_GROUPS, "behaviour", "look at it")}
-    fields = [*ExtractionSettings.model_fields.values(), *LookOptions.model_fields.values()]
-    for field in fields:
-        key = str(field.alias)
-        groups[titles.get(key, "behaviour")].add_argument(
-            f"--{key}",
-            metavar="VALUE",
-            default=argparse.SUPPRESS,
-            help=f"{field.description} (default: {field.default})".replace("%", "%%"),
-        )
-    try:
-        known, others = parser.parse_known_args(arguments)
-    except WrongInputError as fault:
-        faults.append(str(fault))
-        return {}
-    keys = [str(field.alias) for field in fields]
-    for before, other in itertools.pairwise(["", *others]):
-        if other.startswith("-") or not before.startswith("-"):  # else it is the value of an unknown option
-            name = other.lstrip("-").partition("=")[0]
-            faults.append(f"{COMMAND_LINE}: {other}: no such option{_suggestion(name, keys)}")
-    return vars(known)
 
 
 def _find(name: str, beside: Path) -> Path:
@@ -226,7 +204,7 @@ def _validated(
             faults.append(f"{place}: {key} is missing; {model.model_fields[_field(model, key)].description}")
         elif one["type"] == "extra_forbidden":
             keys = [str(field.alias) for field in model.model_fields.values()]
-            faults.append(f"{place}: {key}: no such key{_suggestion(key, keys)}")
+            faults.append(f"{place}: {key}: no such key{suggestion(key, keys)}")
         else:
             faults.append(f"{place}: {key} {_shown(given.get(key))}: {one['msg'].removeprefix('Value error, ')}")
     wrong = frozenset(str(one["loc"][0]) for one in errors if one["loc"])
@@ -243,9 +221,3 @@ def _field(model: type[BaseModel], alias: str) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _suggestion(key: str, valid: Iterable[str]) -> str:
-    lower = {name.casefold(): name for name in valid}
-    near = difflib.get_close_matches(key.casefold(), lower, n=1, cutoff=0.6)
-    return f"; is {lower[near[0]]} meant?" if near else f"; there are {', '.join(lower.values())}"

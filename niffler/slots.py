@@ -1,8 +1,6 @@
 """Who else is running on this machine: other extractions, tools that a killed run left, who holds a port."""
 
 import contextlib
-import fcntl
-import hashlib
 import itertools
 import os
 import shutil
@@ -17,7 +15,9 @@ from pathlib import Path
 import psutil
 
 from niffler.errors import CannotStartError
+from niffler.locks import held_together, lock_folder, lock_of, locked
 from niffler.settings import Task
+from niffler.shards import Shard, modified_csv
 
 _PRIVATE_PREFIX = "niffler-run-"
 PRIVATE_FOLDER = f"{_PRIVATE_PREFIX}{os.getpid()}-"
@@ -67,16 +67,16 @@ class LeftoverTool:
 
 
 @contextlib.contextmanager
-def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
+def claim_slot(source: str, most_processes: int, *, party: str = "") -> Iterator[Running]:
     """Hold one of the machine's places for extractions, and the only one for this PACS (AET@HOST:PORT).
 
-    Raises SlotTakenError where there is none.
+    Those that name the same ``party`` may share the PACS. Raises SlotTakenError where there is none.
     """
     with contextlib.ExitStack() as held:
-        with _locked(_lock_folder() / "count.lock", wait=True):
+        with locked(lock_folder() / "count.lock", wait=True):
             extractions = _extractions()
             running = Running(len(extractions), len(_tools("storescp")))
-            claimed = held.enter_context(_locked(_lock_of(source), wait=False))
+            claimed = held.enter_context(held_together(lock_of("pacs", source), party))
             # Of two that start at once each sees the other; only those that are older than oneself are in the way.
             before = sum(started < extractions.get(os.getpid(), _LATEST) for started in extractions.values())
             if not claimed:
@@ -89,8 +89,8 @@ def claim_slot(source: str, most_processes: int) -> Iterator[Running]:
 def is_source_in_use(source: str) -> bool:
     """Whether an extraction uses this PACS now. Takes no place, and delays whoever takes one by a moment only."""
     with (
-        _locked(_lock_folder() / "count.lock", wait=True),
-        _locked(_lock_of(source), wait=False) as is_free,
+        locked(lock_folder() / "count.lock", wait=True),
+        locked(lock_of("pacs", source), wait=False) as is_free,
     ):
         return not is_free
 
@@ -101,12 +101,38 @@ def extractions_running() -> int:
 
 
 @contextlib.contextmanager
-def claim_file(path: Path) -> Iterator[None]:
-    """Hold a file, by its name, against other runs of this machine; raises CannotStartError where one has it."""
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    with _locked(_lock_folder() / f"file-{name}.lock", wait=False) as claimed:
+def claim_file(path: Path, *, party: str = "") -> Iterator[None]:
+    """Hold a file, by its name, against other runs of this machine but those that name the same ``party``.
+
+    Raises CannotStartError where one has it.
+    """
+    with contextlib.ExitStack() as held:
+        with locked(lock_folder() / "count.lock", wait=True):
+            claimed = held.enter_context(held_together(lock_of("file", str(path.resolve())), party))
         if not claimed:
             raise CannotStartError(f"{path}: another extraction works on it; wait until that has ended")
+        yield
+
+
+@contextlib.contextmanager
+def claim_list(csv_file: Path, shard: Shard | None) -> Iterator[None]:
+    """Hold a list, or a shard of it, against all runs of the list but those of its other shards."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(claim_file(modified_csv(csv_file), party=f"of {shard.count}" if shard else ""))
+        if shard:
+            held.enter_context(claim_file(modified_csv(csv_file, shard)))
+        yield
+
+
+@contextlib.contextmanager
+def claim_receiving(title: str) -> Iterator[None]:
+    """Hold an AE title that images are sent to, as the PACS knows one address for it; raises CannotStartError."""
+    with locked(lock_of("receiving", title), wait=False) as claimed:
+        if not claimed:
+            raise CannotStartError(
+                f"another shard receives as {title} on this machine; give each its own, such as NIFFLER{{shard}} in "
+                "QueryAet and DestAet"
+            )
         yield
 
 
@@ -263,49 +289,3 @@ def _tools(*names: str) -> list[tuple[psutil.Process, str]]:
 
 def _option(words: Sequence[str], option: str) -> str:
     return next((words[index + 1] for index, word in enumerate(words[:-1]) if word == option), "")
-
-
-def _lock_of(source: str) -> Path:
-    return _lock_folder() / f"pacs-{hashlib.sha256(source.encode()).hexdigest()[:16]}.lock"
-
-
-def _lock_folder() -> Path:
-    """A folder that all users of the machine share, each with files of their own rights, like /tmp itself."""
-    folder = Path(tempfile.gettempdir()) / "niffler-locks"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o1777)
-    if folder.is_symlink() or not folder.is_dir():
-        raise CannotStartError(f"{folder}: is not a folder; remove it")
-    return folder
-
-
-@contextlib.contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock for as long as the process lives; False where another has it. The file stays: it is only a name."""
-    try:
-        descriptor = _open_shared(path)
-    except OSError as error:
-        raise CannotStartError(f"{path}: cannot be opened: {error.strerror}; remove it") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
-def _open_shared(path: Path) -> int:
-    """Open a file that every user of the machine may lock, and make it where there is none."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    while True:
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path, flags)
-        # Linux refuses O_CREAT for another user's file in a folder like /tmp (fs.protected_regular), hence two steps.
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o444)
-            os.fchmod(descriptor, 0o444)  # whatever the umask; reading is all that a lock needs
-            return descriptor

@@ -70,11 +70,6 @@ def without_value(fault: str) -> str:
     return re.sub(r" writes it \(.*\);", " writes it;", reason)
 
 
-def modified_csv(csv_file: Path) -> Path:
-    """Where the modified CSV of a list belongs; all state of the extraction is named after it."""
-    return csv_file.with_name(f"{csv_file.stem}_mod.csv")
-
-
 def columns_asked(settings: ExtractionSettings) -> list[Column]:
     """The columns that a row is asked by."""
     return [Column(attribute.keyword, attribute.index) for attribute in settings.attributes]

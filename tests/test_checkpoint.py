@@ -20,9 +20,10 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from niffler.books import NOT_VERIFIED, Books, carried_rows
+from niffler.books import Books
 from niffler.checkpoint import Checkpoint
 from niffler.errors import GaveUpError, WrongInputError
+from niffler.known import NOT_VERIFIED, carried_rows
 from niffler.ledger import Record, header_line, read_ledger, record_lines, request_text
 from niffler.vocabulary import Outcome, Request, RowResult, Study, StudyResult
 
@@ -463,7 +464,7 @@ def test_a_study_and_the_row_that_it_completes_are_one_line_of_the_ledger(base: 
 def test_what_was_withdrawn_is_not_complete_whether_the_run_ended_in_good_order_or_not(base: Path) -> None:
     checkpoint = begun(base)
     checkpoint.record(["P1", "P2"], [])
-    checkpoint.take_back(["P1", "P3"])
+    checkpoint.take_back(["P1", "P3"], [])
     assert list(Checkpoint(base).entries) == ["P2"]
     checkpoint.close()
     assert list(Checkpoint(base).entries) == ["P2"]

@@ -10,7 +10,6 @@ import pytest
 from demo.ports import free_port
 from demo.studies import Series, generate_studies, write_study
 from niffler import forecast, slots
-from niffler.checkpoint import Checkpoint, copy_checkpoint
 from niffler.errors import WrongInputError
 from niffler.findings import Finding, Found, sample, with_suspiciously_many
 from niffler.forecast import Measured, Planned
@@ -339,22 +338,3 @@ def test_a_port_is_tried_without_being_taken() -> None:
     assert slots.fault_of_port(port) == ""
     with socket.create_server(("", port)):
         assert f"port {port} is held by python" in slots.fault_of_port(port)
-
-
-def test_a_checkpoint_is_read_from_a_copy_and_what_is_beside_it_stays(tmp_path: Path) -> None:
-    (tmp_path / "copy").mkdir()
-    base = tmp_path / "list_mod.csv"
-    state = [base.with_name(f"{base.name}{ending}") for ending in (".pickle", ".pickle.journal", ".studies.csv")]
-    checkpoint = Checkpoint(base)
-    checkpoint.begin()
-    checkpoint.record(["p", "p,1.2"], [record("1.2", "2026-03-01T20:00:10", 10.0)])
-    before = [path.read_bytes() for path in state]
-    copy = Checkpoint(copy_checkpoint(base, tmp_path / "copy"))
-    assert list(copy.entries) == ["p", "p,1.2"]
-    assert [one.study_instance_uid for one in copy.records] == ["1.2"]
-    copy.begin()
-    assert [path.read_bytes() for path in state] == before
-    state[0].unlink()  # from scratch, which is for the next run to begin
-    (tmp_path / "other").mkdir()
-    assert list(Checkpoint(copy_checkpoint(base, tmp_path / "other")).entries) == []
-    assert [path.exists() for path in state] == [False, True, True]

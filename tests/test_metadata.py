@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from niffler.embedded.native_xml import to_xml
 from niffler.errors import GaveUpError, WrongInputError
-from niffler.metadata import BRIEF_COLUMNS, MetadataFile, columns_of
+from niffler.metadata import BRIEF_COLUMNS, OUTPUT_NAME, MetadataFile, columns_of
 from niffler.vocabulary import Match
 
 STYLESHEET = Path(__file__).resolve().parent.parent / "description.csv.xsl"
@@ -35,7 +35,7 @@ def match(**attributes: str | tuple[str, ...]) -> Match:
 
 
 def begun(folder: Path, columns: tuple[str, ...] = COLUMNS) -> MetadataFile:
-    output = MetadataFile(folder, columns)
+    output = MetadataFile(folder / OUTPUT_NAME, columns)
     output.begin(None)
     return output
 
@@ -196,7 +196,7 @@ def test_a_resumed_output_keeps_what_was_recorded_and_loses_what_was_not(tmp_pat
     output.append([match(PatientID="P2", StudyDescription="asked for again")])
     with output.path.open("a") as torn:
         torn.write('P3,"torn')
-    resumed = MetadataFile(tmp_path, COLUMNS)
+    resumed = MetadataFile(tmp_path / OUTPUT_NAME, COLUMNS)
     resumed.check()
     resumed.begin(recorded)
     resumed.append([match(PatientID="P2", StudyDescription="asked for again")])
@@ -222,7 +222,7 @@ def test_beginning_anew_keeps_the_former_output_aside(tmp_path: Path) -> None:
 def test_an_output_with_other_columns_is_an_error_that_says_to_move_it_away(tmp_path: Path) -> None:
     before = begun(tmp_path, DETAILED).path.read_bytes()
     with pytest.raises(WrongInputError, match="has other columns") as failure:
-        MetadataFile(tmp_path, BRIEF_COLUMNS).check()
+        MetadataFile(tmp_path / OUTPUT_NAME, BRIEF_COLUMNS).check()
     assert "move it and cfind-output.csv.pickle away" in str(failure.value)
     assert str(tmp_path / "cfind-output.csv") in str(failure.value)
     assert (tmp_path / "cfind-output.csv").read_bytes() == before
@@ -231,20 +231,20 @@ def test_an_output_with_other_columns_is_an_error_that_says_to_move_it_away(tmp_
 def test_an_output_with_the_same_columns_in_another_order_has_other_columns(tmp_path: Path) -> None:
     begun(tmp_path, ("StudyDescription", "PatientID"))
     with pytest.raises(WrongInputError, match="has other columns"):
-        MetadataFile(tmp_path, COLUMNS).check()
+        MetadataFile(tmp_path / OUTPUT_NAME, COLUMNS).check()
 
 
 def test_no_output_and_one_with_the_same_columns_are_fine(tmp_path: Path) -> None:
-    MetadataFile(tmp_path, COLUMNS).check()
+    MetadataFile(tmp_path / OUTPUT_NAME, COLUMNS).check()
     begun(tmp_path)
-    MetadataFile(tmp_path, COLUMNS).check()
+    MetadataFile(tmp_path / OUTPUT_NAME, COLUMNS).check()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x80,\x81\n"])
 def test_an_output_that_is_no_csv_in_utf_8_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cfind-output.csv").write_bytes(content)
     with pytest.raises(WrongInputError, match=r"cfind-output\.csv: cannot be read"):
-        MetadataFile(tmp_path, COLUMNS).check()
+        MetadataFile(tmp_path / OUTPUT_NAME, COLUMNS).check()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_an_output_that_cannot_be_written_gives_up_in_one_line(
     tmp_path: Path, attempt: Callable[[MetadataFile], None]
 ) -> None:
     with pytest.raises(GaveUpError, match=r"cfind-output\.csv: cannot be written: No such file") as failure:
-        attempt(MetadataFile(tmp_path / "gone", COLUMNS))
+        attempt(MetadataFile(tmp_path / "gone" / OUTPUT_NAME, COLUMNS))
     assert "\n" not in str(failure.value)
 
 

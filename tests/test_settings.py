@@ -18,6 +18,7 @@ from niffler.errors import WrongInputError
 from niffler.keywords import Level, is_keyword, level_of, nearest_keyword, vr_of
 from niffler.settings import Attribute, ExtractionSettings, InformationModel, Mode, Settings, SystemSettings
 from niffler.settings_files import read_settings, read_system_settings
+from niffler.shards import Shard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -818,3 +819,51 @@ def test_what_is_suggested_can_be_asked_for() -> None:
 )
 def test_a_path_that_cannot_be_one_is_a_fault(folder: Folder, key: str, value: str) -> None:
     folder.faults(config={key: value})
+
+
+# A shard
+
+OF_SHARD = {"QueryAet": "ME{shard}:424{shard}", "DestAet": "ME{shard}", "SrcAet": "PACS{shard}@pacs.example:104"}
+
+
+def test_the_number_of_a_shard_stands_where_it_is_wanted(folder: Folder) -> None:
+    system = {**OF_SHARD, "NifflerID": "{shard}"}
+    settings = folder.read("--Shard", "3/8", config={"StorageFolder": "disk/{shard}"}, system=system)
+    told = settings.system
+    assert (str(told.query_aet), told.dest_aet, str(told.src_aet)) == ("ME3:4243", "ME3", "PACS3@pacs.example:104")
+    assert (told.niffler_id, settings.storage_folder) == (3, folder.path / "disk" / "3")
+    assert (settings.shard, settings.modified_csv.name) == (Shard(3, 8), "list_mod.shard-3-of-8.csv")
+    assert settings.receives_here
+
+
+def test_without_a_shard_its_number_is_refused_and_the_only_one_is_the_whole_list(folder: Folder) -> None:
+    faults = folder.faults(config={"StorageFolder": "disk/{shard}"}, system={**OF_SHARD, "NifflerID": "{shard}"})
+    assert [fault.partition(": {shard} is the number of a shard")[1] != "" for fault in faults] == [True] * 5
+    settings = folder.read("--Shard", "1/1", config={"StorageFolder": "disk/{shard}"}, system=OF_SHARD)
+    assert (settings.shard, settings.modified_csv.name) == (None, "list_mod.csv")
+    assert settings.system.dest_aet == "ME1"
+
+
+def test_an_array_job_names_the_shard_but_the_command_line_has_the_last_word(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    [fault] = folder.faults()
+    assert fault.startswith("environment: JOB_COMPLETION_INDEX is 1")
+    monkeypatch.setenv("NIFFLER_SHARDS", "3")
+    assert folder.read().shard == Shard(2, 3)
+    assert folder.read("--Shard", "3/4").shard == Shard(3, 4)
+    [fault] = folder.faults("--Shard", "5/4")
+    assert fault == "command line: Shard '5/4': write it as NUMBER/COUNT, such as 3/8 for the third of eight"
+
+
+def test_one_folder_for_all_shards_is_refused_where_two_could_retrieve_the_same_study(folder: Folder) -> None:
+    by_accession = {"FirstAttr": "AccessionNumber"}
+    for config in (by_accession, {"AllowWildcards": True}):
+        [fault] = folder.faults("--Shard", "1/2", config=config)
+        assert fault.startswith(f"config.json: StorageFolder '{folder.path / 'storage'}': rows of different shards")
+        assert fault.endswith(f"such as {folder.path / 'storage'}/{{shard}}")
+        assert not folder.read("--Shard", "1/2", config={**config, "StorageFolder": "disk/{shard}"}).shares_storage
+        assert not folder.read(config=config).shares_storage
+    assert folder.read("--Shard", "1/2").shares_storage
+    folder.read("--Shard", "1/2", config={**by_accession, "FilePath": "CFIND-ONLY"})

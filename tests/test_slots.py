@@ -19,13 +19,17 @@ from demo.ports import free_port
 from niffler import slots
 from niffler.dcm4che import tools_folder
 from niffler.errors import CannotStartError
+from niffler.shards import Shard
 from niffler.slots import (
     LeftoverTool,
     Running,
     SlotTakenError,
     claim_file,
+    claim_list,
+    claim_receiving,
     claim_slot,
     end_processes,
+    is_source_in_use,
     leftover_tools,
     port_holder,
     receives_into,
@@ -298,6 +302,46 @@ def test_a_file_is_held_against_others_by_whatever_path_it_is_named(machine: Mac
         with claim_file(machine.folder / "other.csv"):
             pass
     with claim_file(link):
+        pass
+
+
+def test_shards_of_one_list_share_its_pacs_and_nobody_else_comes_in_between(machine: Machine) -> None:
+    with claim_slot(PACS, 9, party="list"), claim_slot(PACS, 9, party="list"):
+        for party in ("", "other list"):
+            with pytest.raises(SlotTakenError), claim_slot(PACS, 9, party=party):
+                pass
+        assert is_source_in_use(PACS)
+    assert not is_source_in_use(PACS)
+    with claim_slot(PACS, 9), pytest.raises(SlotTakenError), claim_slot(PACS, 9, party="list"):
+        pass
+    with claim_slot(PACS, 9, party="other list"):
+        pass
+
+
+def test_of_a_list_the_shards_of_one_split_are_worked_on_together_each_by_one_run(machine: Machine) -> None:
+    path = machine.folder / "list.csv"
+
+    def refused(shard: Shard | None) -> str:
+        with pytest.raises(CannotStartError) as refusal, claim_list(path, shard):
+            pass
+        return str(refusal.value).partition(": another extraction works on it")[0]
+
+    with claim_list(path, Shard(1, 3)), claim_list(path, Shard(2, 3)):
+        assert refused(Shard(1, 3)) == str(machine.folder / "list_mod.shard-1-of-3.csv")
+        assert refused(Shard(1, 2)) == refused(None) == str(machine.folder / "list_mod.csv")
+        with claim_list(machine.folder / "other.csv", None):
+            pass
+    with claim_list(path, None):
+        assert refused(None) == refused(Shard(1, 3)) == str(machine.folder / "list_mod.csv")
+    with claim_list(path, Shard(1, 2)):
+        pass
+
+
+def test_two_shards_on_one_machine_do_not_receive_under_the_same_title(machine: Machine) -> None:
+    in_the_way = pytest.raises(CannotStartError, match="another shard receives as NIFFLER1")
+    with claim_receiving("NIFFLER1"), claim_receiving("NIFFLER2"), in_the_way, claim_receiving("NIFFLER1"):
+        pass
+    with claim_receiving("NIFFLER1"):
         pass
 
 

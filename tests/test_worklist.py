@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from niffler.cell import cell_reader
 from niffler.errors import CellError, WrongInputError
 from niffler.outcomes import outcomes_csv, unfinished_csv, write_outcomes
+from niffler.shards import modified_csv
 from niffler.vocabulary import Outcome, Request, RowResult
 from niffler.worklist import (
     OUTCOME_COLUMNS,
     Column,
     Worklist,
-    modified_csv,
     read_worklist,
     rows_by_request,
     write_modified_csv,

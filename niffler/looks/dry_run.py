@@ -17,19 +17,20 @@ from typing import Never
 from tqdm import tqdm
 
 from niffler import findings, forecast, readiness, slots
-from niffler.books import Books, carried_rows
-from niffler.checkpoint import Checkpoint, copy_checkpoint
+from niffler.checkpoint import read_other_splits, read_verified
 from niffler.dcm4che import Tools
 from niffler.errors import CannotStartError, NifflerError, StoppedError
 from niffler.findings import MATCHED, Finding, Found, Plan
+from niffler.known import Known, carried_rows
 from niffler.ledger import Record, read_ledger
 from niffler.lookup import LookupRules
 from niffler.metadata import OUTPUT_NAME
+from niffler.part import read_part
 from niffler.plan_words import in_words
 from niffler.readiness import Check, Verdict
 from niffler.settings import InformationModel, Mode, Settings
+from niffler.shards import modified_csv, of_shard
 from niffler.survey import Survey
-from niffler.worklist import modified_csv, read_list
 
 _MOST_MATCHES = 1000
 _SECONDS_BETWEEN_LINES = 60.0
@@ -52,7 +53,7 @@ def run(settings: Settings) -> int:
         for warning in settings.warnings:
             passes(readiness.note(warning))
         has_list = passes(readiness.tried(lambda: _read_list(settings, plan))) and passes(
-            readiness.tried(lambda: _take_up_checkpoint(settings, plan, folder))
+            readiness.tried(lambda: _take_up_checkpoint(settings, plan))
         )
         for check in readiness.of_folders(settings):
             passes(check)
@@ -71,7 +72,7 @@ def run(settings: Settings) -> int:
         if not has_list:
             return exit_codes[0]
         reason = _ask(settings, plan, tools, folder) if can_ask else None
-        modified = modified_csv(settings.csv_file)
+        modified = settings.modified_csv
         findings.write_plan(modified, plan.worklist, plan.findings)
         _say("\n" + "\n".join(in_words(settings, plan, forecast.measured(_known_records(modified, plan)))))
         if exit_codes:
@@ -84,7 +85,7 @@ def run(settings: Settings) -> int:
 
 
 def _read_list(settings: Settings, plan: Plan) -> str:
-    plan.worklist = read_list(settings, settings.csv_file)
+    plan.worklist = read_part(settings)
     plan.findings = [findings.NOT_ASKED] * len(plan.worklist.requests)
     for warning in plan.worklist.warnings:
         _say(f"{Verdict.NOTE:<6}{warning}")
@@ -93,12 +94,13 @@ def _read_list(settings: Settings, plan: Plan) -> str:
     return f"{settings.csv_file}: {len(table)} rows, {len(faults)} of them invalid, asked by {asked_by}"
 
 
-def _take_up_checkpoint(settings: Settings, plan: Plan, folder: Path) -> str:
+def _take_up_checkpoint(settings: Settings, plan: Plan) -> str:
     """What is complete already is not asked about, as in a run."""
     retrieves = settings.mode is Mode.RETRIEVE
-    base = modified_csv(settings.csv_file) if retrieves else settings.storage_folder / OUTPUT_NAME
-    plan.books = Books(Checkpoint(copy_checkpoint(base, folder)))
-    for index, result in carried_rows(plan.books, plan.worklist.requests, retrieves=retrieves).items():
+    whole = modified_csv(settings.csv_file) if retrieves else settings.storage_folder / OUTPUT_NAME
+    here = read_verified(of_shard(whole, settings.shard))
+    plan.known = Known(here, read_other_splits(whole, settings.shard))
+    for index, result in carried_rows(plan.known, plan.worklist.requests, retrieves=retrieves).items():
         images = result.expected if retrieves and result.studies else None
         plan.findings[index] = Finding(Found.COMPLETE, result.studies, images, detail=result.detail)
     rows = findings.count(plan.worklist, plan.findings).get(Found.COMPLETE, 0)
@@ -178,8 +180,8 @@ def _stopping(survey: Survey) -> Iterator[None]:
 
 def _known_records(modified: Path, plan: Plan) -> list[Record]:
     """What this list and those beside it have retrieved so far."""
-    records = list(plan.books.records)
-    for ledger in sorted(modified.parent.glob("*_mod.csv.studies.csv")):
+    records = list(plan.known.records)
+    for ledger in sorted(modified.parent.glob("*_mod*.csv.studies.csv")):
         if ledger.name != f"{modified.name}.studies.csv":
             with contextlib.suppress(NifflerError):  # a run may be writing it
                 records += read_ledger(ledger)

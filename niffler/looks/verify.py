@@ -11,19 +11,22 @@ from tqdm import tqdm
 
 from niffler import outcomes
 from niffler.asked import Asked, header_keywords
-from niffler.books import Books, carried_rows
-from niffler.checkpoint import Checkpoint
+from niffler.books import Books
+from niffler.checkpoint import Checkpoint, read_other_splits
 from niffler.comparison import Finding, State, compare
 from niffler.errors import WrongInputError
 from niffler.files import write_csv
-from niffler.former import read_outcomes
+from niffler.former import read_outcomes, results_now
 from niffler.inventory import Inventory, StudyOnDisk, list_files, read_files
+from niffler.known import Known, carried_rows
 from niffler.metadata import OUTPUT_NAME
+from niffler.part import read_part
 from niffler.settings import Mode, Settings
-from niffler.slots import claim_file
+from niffler.shards import modified_csv, shards_with
+from niffler.slots import claim_list
 from niffler.storage import open_storage
-from niffler.vocabulary import ANSWERED, PENDING, Outcome, Request, RowResult, Study, StudyResult
-from niffler.worklist import Worklist, modified_csv, read_list
+from niffler.vocabulary import ANSWERED, Outcome, Request, RowResult, Study, StudyResult
+from niffler.worklist import Worklist, read_list
 
 _HEADER = (
     "PatientID", "StudyInstanceUID", "AccessionNumber", "State", "Expected", "OnDisk", "Unreadable", "Withdrawn",
@@ -39,19 +42,21 @@ _IN_WORDS = {
     State.UNFINISHED: "on disk, of rows that are not complete; start the same extraction again",
     State.UNKNOWN: "on disk, but no row of the list asks for them; do they belong there?",
 }
-_TO_BE_FETCHED = RowResult(
-    Outcome.PENDING, detail="verified, and not complete in the checkpoint; start the same extraction again"
-)
 
 
 def run(settings: Settings) -> int:
     """Look, withdraw, report; returns the exit code: 0 where every row has its answer and every image is there."""
     _check(settings)
-    modified = modified_csv(settings.csv_file)
-    with claim_file(modified):
+    modified = settings.modified_csv
+    with claim_list(settings.csv_file, settings.shard):
         worklist, former = _read_list(settings, modified)
         checkpoint = Checkpoint(modified, rebuilds=True)
         is_lost = not checkpoint.continues
+        if is_lost and not checkpoint.records and (shards := shards_with(modified, ".pickle")):
+            raise WrongInputError(
+                f"--Verify: {settings.csv_file.name} was retrieved in shards; verify one after the other, --Shard "
+                f"{shards[0]} first"
+            )
         if is_lost and not checkpoint.records and not former:
             raise WrongInputError(
                 f"{modified}: no extraction of this list left anything to compare with; start it first"
@@ -77,7 +82,8 @@ def run(settings: Settings) -> int:
             books = Books(checkpoint)
             if answered:
                 findings = _enter(checkpoint, books, answered, findings)
-        results = _results(books, worklist, former)
+        known = Known(checkpoint, read_other_splits(modified_csv(settings.csv_file), settings.shard))
+        results = results_now(known, worklist, former)
         if not why_kept and (is_lost or is_incomplete):
             outcomes.write_outcomes(modified, worklist, results)
         report = modified.with_name(f"{modified.name}.verified.csv")
@@ -107,8 +113,7 @@ def _check(settings: Settings) -> None:
 
 def _read_list(settings: Settings, modified: Path) -> tuple[Worklist, dict[Request, RowResult]]:
     """The list, and what the last run made of it."""
-    read = partial(read_list, settings)
-    return read(settings.csv_file), read_outcomes(outcomes.outcomes_csv(modified), read)
+    return read_part(settings), read_outcomes(outcomes.outcomes_csv(modified), partial(read_list, settings))
 
 
 def _take_stock(folder: Path, keywords: Sequence[str]) -> tuple[Inventory, list[str]]:
@@ -197,19 +202,6 @@ def _enter(
         else finding
         for finding in findings
     ]
-
-
-def _results(books: Books, worklist: Worklist, former: Mapping[Request, RowResult]) -> list[RowResult]:
-    """What is true of each request now: as the checkpoint has it, else as the last run said, where that holds."""
-    carried = carried_rows(books, worklist.requests, retrieves=True)
-    results = []
-    for index, request in enumerate(worklist.requests):
-        verified = carried.get(index) or books.begun_row(request)
-        result = verified or former.get(request, PENDING)
-        if verified is None and result.outcome in (Outcome.RETRIEVED, Outcome.FOUND):
-            result = _TO_BE_FETCHED
-        results.append(result)
-    return results
 
 
 def _rows(findings: Iterable[Finding]) -> Iterator[Sequence[object]]:
