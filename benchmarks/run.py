@@ -21,9 +21,10 @@ from benchmarks.picture import draw
 from benchmarks.processes import free_port
 from benchmarks.receiver import measure_receiver
 from benchmarks.report import print_about, print_report, write_json
+from benchmarks.shards import STUDIES, measure_shards
 from demo.studies import generate_studies
 
-PARTS = ("find", "retrieval", "own-cost", "idle", "receiver", "java")
+PARTS = ("find", "retrieval", "own-cost", "idle", "receiver", "shards", "java")
 _WITH_PACS = {"find", "retrieval", "java"}
 _RESULTS = Path(__file__).with_name("results.json")
 
@@ -40,13 +41,14 @@ class Scope:
     list_lengths: tuple[int, ...] = (*BOOKKEEPING_ROWS, LONGEST_LIST)
     idle_seconds: float = 20
     slices: int = 100
+    of_shards: int = STUDIES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit code."""
     options = _options(arguments)
     if options.quick:
-        scope = Scope(options.rows or 20, options.rounds or 1, 40, 3, BOOKKEEPING_ROWS[:1], 5, 20)
+        scope = Scope(options.rows or 20, options.rounds or 1, 40, 3, BOOKKEEPING_ROWS[:1], 5, 20, 12)
     else:
         scope = Scope(options.rows or 100, options.rounds or 3)
     parts = options.only or PARTS
@@ -99,6 +101,8 @@ def _reports(parts: Sequence[str], tools: BareTools, scope: Scope, folder: Path)
         yield measure_idle(tools, scope.idle_seconds, folder / "idle")
     if "receiver" in parts:
         yield measure_receiver(tools.setting, scope.slices, scope.rounds, folder / "receiver")
+    if "shards" in parts:
+        yield measure_shards(tools.setting, scope.of_shards, folder / "shards")
 
 
 def _setting() -> str:

@@ -58,6 +58,17 @@ class Cluster:
         self._start("slurmctld", "-D", "-i")
         for node in self.nodes:
             self.start_node(node)
+        self._wait_until_idle()
+
+    def begin_anew(self) -> None:
+        """Take away jobs of another test, and start nodes that died; returns when every node is idle."""
+        self.run("scancel", "--user=root")
+        for node in self.nodes:
+            if node not in self._daemons:
+                self.start_node(node)
+        self._wait_until_idle()
+
+    def _wait_until_idle(self) -> None:
         wait_for(lambda: self.states() == dict.fromkeys(self.nodes, "idle"), self.logs)
 
     def start_node(self, node: str) -> None:
@@ -190,7 +201,7 @@ def wait_for(condition: Callable[[], object], why: Callable[[], str] = str, seco
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen in time: {why()}"
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 def _with_descendants(pid: int) -> Sequence[psutil.Process]:
