@@ -67,8 +67,12 @@ def compare(
     inventory: Inventory,
     folder: str,
     asked_for: Callable[[StudyOnDisk], bool],
+    is_of_others: Callable[[StudyOnDisk], bool],
 ) -> Comparison:
-    """Compare; ``asked_for`` says of a study on disk whether a row that is not complete wants it."""
+    """Compare; ``asked_for`` says of a study on disk whether a row that is not complete wants it.
+
+    One that ``is_of_others``, shards of the list that have the same folder, is none of ours.
+    """
     expected = {record.study_instance_uid: record for record in recorded}
     earlier = [_parsed(entry) for entry in earlier_entries]
     patient_of = {one.study_instance_uid: one.patient_id for one in earlier if one.study_instance_uid}
@@ -100,6 +104,8 @@ def compare(
                 if patient != patient_of[uid] and patient_of[uid]:
                     detail = f"the checkpoint has it for patient {patient_of[uid]}"
                     comparison.findings.append(_on_disk(State.OTHER_PATIENT, study, detail))
+            elif is_of_others(study):
+                continue
             elif not covered & {(patient, ""), *((patient, accession) for accession in study.accession_numbers)}:
                 state, detail = State.UNKNOWN, "no row of the list asks for it"
                 if asked_for(study):

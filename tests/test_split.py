@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from demo.studies import generate_studies, write_study
 from niffler.books import Books
 from niffler.checkpoint import Checkpoint, Verified, read_verified
+from niffler.known import NOT_VERIFIED, Known
 from niffler.ledger import Record
 from niffler.looks.status import look_at
 from niffler.outcomes import outcomes_csv
@@ -21,7 +24,7 @@ from niffler.shards import Shard, of_shard
 from niffler.split import Standing, newest_split, parts_of
 from niffler.vocabulary import Outcome, Request, RowResult, Study, StudyResult
 from niffler.worklist import OUTCOME_COLUMNS
-from tests.extraction import Extraction, read_csv
+from tests.extraction import Extraction, read_csv, wait_until
 
 PATIENT = Request(("PatientID",), ("P1",))
 FIRST = Study("1.2.1", "P1", "A1", 4)
@@ -146,6 +149,62 @@ def test_of_several_splits_the_later_one_has_the_last_word(here: Path) -> None:
         assert carried.received == 4
 
 
+def test_a_study_that_another_split_has_seen_grow_is_not_complete_here_either(here: Path, elsewhere: Path) -> None:
+    checkpoint, books = opened(here)
+    retrieved(books, FIRST)
+    checkpoint.close()
+    clock_goes_on()
+    opened(elsewhere, here)[1].take_back(replace(FIRST, announced_instances=5))
+    again = opened(here, elsewhere)[1]
+    assert (again.carried_row(PATIENT), again.begun_row(PATIENT), again.verified(FIRST)) == (None, None, None)
+    assert (again.verified_images, again.records) == (4, []), "the images that were retrieved are here"
+
+
+def test_that_a_study_has_grown_is_known_also_when_its_images_were_lost(here: Path, elsewhere: Path) -> None:
+    retrieved(opened(elsewhere)[1], FIRST)
+    checkpoint, books = opened(here, elsewhere)
+    clock_goes_on()
+    books.take_back(replace(FIRST, announced_instances=5))
+    clock_goes_on()
+    retrieved(books, replace(FIRST, announced_instances=5))
+    assert books.carried_row(PATIENT) is not None
+    checkpoint.close()
+    Books(Checkpoint(here)).withdraw({FIRST.study_instance_uid}, ())  # as --Verify does
+    assert opened(here, elsewhere)[1].carried_row(PATIENT) is None
+
+
+def test_a_row_that_was_asked_again_elsewhere_is_not_complete_before_its_record_comes(here: Path) -> None:
+    """The study that it had is entered again with the time at which it was verified: the order is that of entering."""
+
+    def told(at: str, uid: str, studies: int) -> Record:
+        return Record("PatientID=P1", studies, "P1" if uid else "", uid, "", 4, 4, 1, 1.0, 1, f"2026-03-01T{at}")
+
+    records = [told("08:00:00", "1.2.1", 1), told("08:00:00", "1.2.2", 0), told("09:00:00", "", 1),
+               told("08:00:00", "1.2.1", 2)]  # fmt: skip
+    entries = {"P1": None, "P1,1.2.1": None, "P1,1.2.2": None}
+    assert Known(Verified({}, ()), [Verified(entries, records)]).carried_row(PATIENT) is None
+    assert Known(Verified(entries, records)).carried_row(PATIENT) is None
+    assert Known(Verified({}, ()), [Verified(entries, records[:3])]).carried_row(PATIENT) is not None
+
+
+def test_what_an_earlier_niffler_entered_for_the_whole_list_counts_for_its_shards(here: Path, elsewhere: Path) -> None:
+    elsewhere.with_name(f"{elsewhere.name}.pickle").write_bytes(pickle.dumps(["P1"]))
+    row = opened(here, elsewhere)[1].carried_row(PATIENT)
+    assert row == RowResult(Outcome.RETRIEVED, detail=NOT_VERIFIED)
+
+
+def test_a_checkpoint_whose_pickle_was_deleted_says_nothing(elsewhere: Path) -> None:
+    retrieved(opened(elsewhere)[1], FIRST)
+    elsewhere.with_name(f"{elsewhere.name}.pickle").unlink()
+    assert read_verified(elsewhere) == Verified({}, ())
+
+
+def clock_goes_on() -> None:
+    """Ledgers tell the time in seconds."""
+    now = datetime.now().second
+    wait_until(lambda: datetime.now().second != now, 2)
+
+
 def test_reading_the_checkpoint_of_a_run_changes_nothing_of_it_and_takes_what_stands_in_its_journal(
     elsewhere: Path,
 ) -> None:
@@ -267,12 +326,11 @@ def test_which_shard_is_looked_at_is_said_on_the_command_line_alone(
     assert list_to_watch([*words, "--Shard", "1/1"], beside=tmp_path) == Watched(file, is_redrawn=False)
 
 
-def complete(whole: Path, shard: Shard, *patients: str) -> None:
-    """Leave a checkpoint with these patients in it, of a study each, as a run does that was killed."""
+def complete(whole: Path, shard: Shard, *studies: Study) -> None:
+    """Leave a checkpoint with these studies in it, of a patient each, as a run does that was killed."""
     _, books = opened(of_shard(whole, shard))
-    for number, patient in enumerate(patients):
-        study = Study(f"1.{shard.count}.{shard.number}.{number}", patient, "A1", 4)
-        retrieved(books, study, request=Request(("PatientID",), (patient,)))
+    for study in studies:
+        retrieved(books, study, request=Request(("PatientID",), (study.patient_id,)))
 
 
 def say(whole: Path, shard: Shard, *rows: tuple[str, str, str]) -> None:
@@ -286,7 +344,7 @@ def say(whole: Path, shard: Shard, *rows: tuple[str, str, str]) -> None:
 def test_the_report_of_all_shards_merges_their_outcomes_in_the_order_of_the_list(whole: Path) -> None:
     extraction = Extraction(whole.parent, config={"StorageFolder": str(whole.parent / "{shard}")})
     extraction.system = {"QueryAet": "NIFFLER{shard}:4243", "DestAet": "NIFFLER{shard}", "NifflerID": "{shard}"}
-    complete(whole, Shard(2, 6), "P0")
+    complete(whole, Shard(2, 6), Study("1.2.0", "P0", "A0", 4))
     say(whole, Shard(2, 6), ("P0", "retrieved", ""))
     say(whole, Shard(3, 6))
     say(whole, Shard(4, 6), ("P2", "failed", "C-MOVE: A-ABORT[source: 0]"))
@@ -308,9 +366,9 @@ def test_the_report_of_all_shards_merges_their_outcomes_in_the_order_of_the_list
 
 def test_what_the_checkpoints_say_goes_before_what_the_shards_have_written_of_their_rows_so_far(whole: Path) -> None:
     extraction = Extraction(whole.parent)
-    complete(whole, Shard(1, 6), "P1")
+    complete(whole, Shard(1, 6), Study("1.2.1", "P1", "A1", 4))
     say(whole, Shard(1, 6), ("P1", "pending", ""), ("P5", "retrieved", ""))
-    complete(whole, Shard(1, 2), "P3")
+    complete(whole, Shard(1, 2), Study("1.2.3", "P3", "A3", 4))
     assert extraction.run("--Report", "true").exit_code == 0
     assert merged(extraction) == {
         "P0": "pending", "P1": "retrieved", "P2": "pending", "P3": "retrieved", "P4": "pending", "P5": "pending",
@@ -321,3 +379,28 @@ def test_what_the_checkpoints_say_goes_before_what_the_shards_have_written_of_th
 
 def merged(extraction: Extraction) -> dict[str, str]:
     return {row["EMPI"]: row["Outcome"] for row in extraction.outcomes()}
+
+
+def test_verify_of_a_shard_leaves_what_others_have_in_the_same_folder_to_them(tmp_path: Path) -> None:
+    extraction = Extraction(tmp_path)
+    studies = generate_studies(extraction.storage, 9, instances=2, size=16)
+    extraction.write_list("EMPI", [[study.patient_id] for study in studies])
+    whole = extraction.state("")
+    write_study(extraction.storage, patient_id="STRANGER")
+    ours = [
+        Study(study.study_instance_uid, study.patient_id, study.accession_number, 2)
+        for study in studies
+        if Shard(1, 2).takes(study.patient_id)
+    ]
+    complete(whole, Shard(1, 2), *ours[:-1])
+    complete(whole, Shard(2, 3), ours[-1])
+    verified = extraction.run("--Verify", "true", "--Shard", "1/2")
+    assert f"complete: {len(ours) - 1} " in verified.output, verified.output
+    assert "unknown: 1 " in verified.output
+    assert "unfinished" not in verified.output
+    assert f"{len(ours)} rows: retrieved {len(ours)}" in verified.output
+
+    all_at_once = extraction.run("--Verify", "true")
+    assert all_at_once.exit_code == 2
+    assert "list.csv was retrieved in shards; verify one after the other, --Shard 1/2 first" in all_at_once.output
+    assert not extraction.state(".pickle").exists()

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from niffler import outcomes
 from niffler.asked import Asked, header_keywords
 from niffler.books import Books
-from niffler.checkpoint import Checkpoint, read_other_splits
+from niffler.checkpoint import Checkpoint, Verified, read_other_splits
 from niffler.comparison import Finding, State, compare
 from niffler.errors import WrongInputError
 from niffler.files import write_csv
@@ -65,12 +65,14 @@ def run(settings: Settings) -> int:
         if is_lost:
             _say(f"{checkpoint.path} is lost: it is built anew from what can be verified")
             books.restore()
+        others = read_other_splits(modified_csv(settings.csv_file), settings.shard)
         inventory, doubts = _take_stock(settings.storage_folder, header_keywords(worklist.requests))
         asked = Asked(worklist.requests)
         carried = carried_rows(books, worklist.requests, retrieves=True)
         comparison = compare(
             books.records, books.earlier_entries, inventory, str(settings.storage_folder),
             asked_for=lambda study: any(request not in carried for request in asked.by(study.values)),
+            is_of_others=_of_others(settings, worklist, others),
         )  # fmt: skip
         findings, is_incomplete = comparison.findings, bool(comparison.studies or comparison.entries)
         why_kept = _why_nothing_changes(findings, doubts, settings.storage_folder) if is_lost or is_incomplete else ""
@@ -82,8 +84,7 @@ def run(settings: Settings) -> int:
             books = Books(checkpoint)
             if answered:
                 findings = _enter(checkpoint, books, answered, findings)
-        known = Known(checkpoint, read_other_splits(modified_csv(settings.csv_file), settings.shard))
-        results = results_now(known, worklist, former)
+        results = results_now(Known(checkpoint, others), worklist, former)
         if not why_kept and (is_lost or is_incomplete):
             outcomes.write_outcomes(modified, worklist, results)
         report = modified.with_name(f"{modified.name}.verified.csv")
@@ -114,6 +115,15 @@ def _check(settings: Settings) -> None:
 def _read_list(settings: Settings, modified: Path) -> tuple[Worklist, dict[Request, RowResult]]:
     """The list, and what the last run made of it."""
     return read_part(settings), read_outcomes(outcomes.outcomes_csv(modified), partial(read_list, settings))
+
+
+def _of_others(settings: Settings, worklist: Worklist, others: Sequence[Verified]) -> Callable[[StudyOnDisk], bool]:
+    """Whether a study on disk is complete in another split, or rows of other shards ask for it."""
+    complete = {record.study_instance_uid for other in others for record in other.records}
+    ours = set(worklist.requests)
+    requests = read_list(settings, settings.csv_file).requests if settings.shard else ()
+    asked = Asked([request for request in requests if request not in ours])
+    return lambda study: study.study_instance_uid in complete or bool(asked.by(study.values))
 
 
 def _take_stock(folder: Path, keywords: Sequence[str]) -> tuple[Inventory, list[str]]:
