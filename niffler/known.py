@@ -211,5 +211,7 @@ def _in_order_of_time(here: Told, elsewhere: Sequence[Told]) -> Iterator[tuple[R
 
     Each ledger keeps its order: a study that is entered for another row later on has its old time.
     """
+    if not elsewhere:
+        return zip(here.records, repeat(True))
     ledgers = [*(zip(one.records, repeat(False)) for one in elsewhere), zip(here.records, repeat(True))]
     return heapq.merge(*ledgers, key=lambda told: told[0].finished)
