@@ -133,7 +133,7 @@ def test_the_pacs_of_the_example_is_a_fault(folder: Folder) -> None:
     [
         ("dcm4che_bin", "/opt/dcm4che-5.34.3/bin"), ("nightly_only", True), ("start_hour", 19), ("end_hour", 7),
         ("niffler_id", 1), ("max_niffler_processes", 1), ("information_model", InformationModel.STUDY_ROOT),
-        ("parallel_retrievals", 1), ("queries_per_association", 100), ("retrievals_per_association", 20),
+        ("parallel_retrievals", 1), ("queries_per_association", 100), ("retrievals_per_association", 100),
         ("connect_timeout_seconds", 30), ("response_timeout_seconds", 300), ("retrieve_timeout_seconds", 1800),
         ("max_attempts", 3), ("give_up_minutes", 60.0), ("max_studies_per_row", 1000), ("min_free_disk_gb", 1.0),
         ("accepted_calling_aets", ()), ("dcm4che_options", {}), ("smtp_host", "localhost"), ("smtp_port", 25),
