@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import filterfalse
 
 from niffler.checkpoint import Checkpoint
 from niffler.known import Known, Told, has_grown, row_entries, row_result, study_entry
@@ -124,7 +125,7 @@ class Books(Known):
     def restore(self) -> None:
         """Enter everything that the ledger has, where the pickle is lost; it has to be verified before it counts."""
         records, entries = self._checkpoint.records, self._checkpoint.entries
-        entries.update(dict.fromkeys(study_entry(record) for record in records if record.study_instance_uid))
+        entries.update(dict.fromkeys(map(study_entry, filterfalse(has_grown, self._by_study.values()))))
         for text in {record.request for record in records}:
             request = request_of(text)
             if self.carried_row(request) is not None:

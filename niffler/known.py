@@ -147,8 +147,11 @@ class Known:
         return self._by_request.get(row.request, ())[-row.studies :] if row.studies else ()
 
     def _is_complete(self, study: Record) -> bool:
-        """One checkpoint may have taken back what another one still has an entry of: the last record decides."""
-        return not has_grown(study) and self._has(study_entry(study))
+        """One checkpoint may have taken back what another one has an entry of, and for one request only.
+
+        So the last record of the study decides, whichever request it is of.
+        """
+        return not has_grown(self._by_study[study.study_instance_uid]) and self._has(study_entry(study))
 
     def _has(self, entry: str) -> bool:
         if entry in self._pickles[0]:  # as nearly always, and it is asked for each of a million rows

@@ -777,6 +777,16 @@ def test_a_study_that_has_grown_is_verified_no_more_whatever_happens_then(run: R
     assert after.books.verified(FIRST) is None, "its record says that the PACS has more"
 
 
+def test_where_the_pickle_is_lost_a_study_that_has_grown_gets_no_entry_again(run: Run) -> None:
+    run.complete(PATIENT, FIRST, SECOND)
+    run.books.take_back(replace(FIRST, announced_instances=6))
+    run.checkpoint.close()
+    pickle_of(run.base).unlink()
+    checkpoint = Checkpoint(run.base, rebuilds=True)
+    Books(checkpoint).restore()
+    assert list(checkpoint.entries) == ["P1,1.2.2"], "anybody who reads the pickle takes an entry for complete"
+
+
 def test_each_line_of_the_journal_is_json_that_a_person_can_read(run: Run) -> None:
     run.complete(PATIENT, FIRST)
     [line] = journal_of(run.base).read_text().splitlines()

@@ -137,6 +137,23 @@ def test_a_study_that_has_grown_since_is_complete_nowhere_before_it_is_retrieved
     assert opened(here, elsewhere)[1].verified_images == 5
 
 
+def test_a_study_that_has_grown_completes_no_row_that_names_it(here: Path, elsewhere: Path) -> None:
+    """It is entered for each of them, and taken back once."""
+    tomography, resonance = (Request(("PatientID", "Modality"), ("P1", modality)) for modality in ("CT", "MR"))
+    checkpoint, books = opened(elsewhere)
+    for request in (tomography, resonance):
+        retrieved(books, FIRST, request=request)
+    checkpoint.close()
+    clock_goes_on()
+    _, books = opened(here, elsewhere)
+    books.take_back(replace(FIRST, announced_instances=5))  # and then the run is killed
+    for one in (books, opened(here, elsewhere)[1], opened(elsewhere, here)[1]):
+        assert [one.carried_row(request) for request in (tomography, resonance)] == [None, None]
+        assert [one.begun_row(request) for request in (tomography, resonance)] == [None, None]
+    retrieved(books, replace(FIRST, announced_instances=5), request=resonance)
+    assert None not in [books.carried_row(request) for request in (tomography, resonance)]
+
+
 def test_of_several_splits_the_later_one_has_the_last_word(here: Path) -> None:
     def told(finished: str, images: int) -> Verified:
         record = Record("PatientID=P1", 1, "P1", "1.2.1", "A1", images, images, 1, 1.0, 1, f"2026-03-01T{finished}")
