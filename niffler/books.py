@@ -41,7 +41,7 @@ class Books(Known):
                 self._enter_study(request, len(studies), study)
         self._new_entries.extend(row_entries(request))
         row = self._rows.get(text)
-        if row is not None and row_result(row) == result and row.study_instance_uid not in self._elsewhere:
+        if row is not None and row_result(row) == result:
             return  # the record of its only study says it all
         if all(study.study_instance_uid in self._by_study for study in studies):
             self._enter_answer(text, result)
@@ -52,8 +52,8 @@ class Books(Known):
             entered = record._replace(request=request_text(request), studies=studies)
             is_here = study.study_instance_uid not in self._elsewhere
             self._note(entered, is_here=is_here)
-            if is_here:
-                self._new_records.append(entered)
+            self._new_records.append(entered)
+            if is_here:  # else the row is complete with it, but its entry stays where its images are
                 self._new_entries.append(study_entry(entered))
 
     def take_back(self, study: Study) -> None:

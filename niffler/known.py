@@ -10,6 +10,7 @@ from niffler.ledger import Record, request_text
 from niffler.vocabulary import Outcome, Request, RowResult, Study, StudyResult
 
 NOT_VERIFIED = "from an earlier checkpoint, not verified"
+_NOTHING = Record("", 0, "", "", "", 0, 0, 0, 0.0, 0, "")
 
 
 class Told(Protocol):
@@ -113,7 +114,7 @@ class Known:
         """Whether a ledger has anything of a request."""
         return request_text(request) in self._by_request
 
-    def _note(self, record: Record, *, is_here: bool) -> None:
+    def _note(self, record: Record, *, is_here: bool | None) -> None:
         uid = record.study_instance_uid
         if not uid:
             self._rows[record.request] = record
@@ -128,18 +129,21 @@ class Known:
         else:
             self._rows.pop(record.request, None)  # it was asked again, and is not complete before its record comes
 
-    def _keep(self, record: Record, *, is_here: bool) -> None:
+    def _keep(self, record: Record, *, is_here: bool | None) -> None:
         uid = record.study_instance_uid
         before = self._by_study.get(uid)
-        if before is not None and uid not in self._elsewhere:
-            self.verified_images -= before.received
-            self.verified_size -= before.size
-        if not has_grown(record):  # else its images are where they were
-            (self._elsewhere.discard if is_here else self._elsewhere.add)(uid)
-        if uid not in self._elsewhere:
-            self.verified_images += record.received
-            self.verified_size += record.size
+        if is_here is None:  # its images are where they were
+            is_here = before is not None and uid not in self._elsewhere
         self._by_study[uid] = record
+        if not is_here or self._elsewhere:  # else, as nearly always, everything is here
+            if uid in self._elsewhere:
+                before = None
+            if record.received >= record.expected:  # else its images are where they were
+                (self._elsewhere.discard if is_here else self._elsewhere.add)(uid)
+            if uid in self._elsewhere:
+                record = _NOTHING
+        self.verified_images += record.received - (before.received if before else 0)
+        self.verified_size += record.size - (before.size if before else 0)
 
     def _studies_of(self, row: Record) -> Sequence[Record]:
         if row.study_instance_uid:
@@ -151,7 +155,8 @@ class Known:
 
         So the last record of the study decides, whichever request it is of.
         """
-        return not has_grown(self._by_study[study.study_instance_uid]) and self._has(study_entry(study))
+        last = self._by_study[study.study_instance_uid]
+        return last.received >= last.expected and self._has(f"{study.patient_id},{study.study_instance_uid}")
 
     def _has(self, entry: str) -> bool:
         if entry in self._pickles[0]:  # as nearly always, and it is asked for each of a million rows
@@ -209,12 +214,17 @@ def has_grown(study: Record) -> bool:
     return study.received < study.expected
 
 
-def _in_order_of_time(here: Told, elsewhere: Sequence[Told]) -> Iterator[tuple[Record, bool]]:
-    """The records of all ledgers as one would have them, and whether each is of this one.
+def _in_order_of_time(here: Told, elsewhere: Sequence[Told]) -> Iterator[tuple[Record, bool | None]]:
+    """The records of all ledgers as one would have them, and whether the images of each are here; None: as before.
 
     Each ledger keeps its order: a study that is entered for another row later on has its old time.
     """
     if not elsewhere:
         return zip(here.records, repeat(True))
-    ledgers = [*(zip(one.records, repeat(False)) for one in elsewhere), zip(here.records, repeat(True))]
+    ledgers = [*(_told_by(one, is_here=False) for one in elsewhere), _told_by(here, is_here=True)]
     return heapq.merge(*ledgers, key=lambda told: told[0].finished)
+
+
+def _told_by(one: Told, *, is_here: bool) -> Iterator[tuple[Record, bool | None]]:
+    """A ledger may also name studies for a row that were retrieved elsewhere; its pickle has no entry of them."""
+    return ((record, is_here if study_entry(record) in one.entries else None) for record in one.records)

@@ -88,9 +88,31 @@ def test_a_study_whose_count_was_not_asked_again_elsewhere_is_verified_but_its_r
     books.enter_row(PATIENT, result_of(FIRST), [FIRST])
     books.commit()
     checkpoint.close()
-    assert not [record for record in Checkpoint(here).records if record.study_instance_uid], "it stays theirs"
-    assert opened(here, elsewhere)[1].carried_row(PATIENT) == result_of(FIRST)
+    assert "P1,1.2.1" not in Checkpoint(here).entries, "it stays theirs"
+    again = opened(here, elsewhere)[1]
+    assert again.carried_row(PATIENT) == result_of(FIRST)
+    assert (again.verified_studies, again.verified_images, again.records) == (0, 0, [])
     assert opened(here)[1].carried_row(PATIENT) is None, "without the other checkpoint nobody knows the study"
+
+
+def test_a_row_whose_studies_were_retrieved_elsewhere_for_another_row_stays_complete(
+    here: Path, elsewhere: Path
+) -> None:
+    """As a month of a patient that was retrieved for another modality."""
+    requests = [Request(("PatientID", "Modality"), ("P1", modality)) for modality in ("CT", "MR", "US")]
+    retrieved(opened(elsewhere)[1], FIRST, SECOND, request=requests[0])
+    checkpoint, books = opened(here, elsewhere)
+    for request, studies in ((requests[1], [FIRST, SECOND]), (requests[2], [SECOND])):
+        books.enter_row(request, result_of(*studies), studies)
+    books.commit()
+    checkpoint.close()
+    assert list(Checkpoint(here).entries) == []
+    third = here.with_name("list_mod.shard-1-of-3.csv")
+    for one in (opened(here, elsewhere)[1], opened(elsewhere, here)[1], opened(third, elsewhere, here)[1]):
+        assert one.carried_row(requests[1]) == result_of(FIRST, SECOND)
+        assert one.carried_row(requests[2]) == result_of(SECOND)
+    assert [opened(here, elsewhere)[1].verified_images, opened(elsewhere, here)[1].verified_images] == [0, 10]
+    assert len(opened(elsewhere, here)[1].records) == 2
 
 
 def test_a_row_half_done_elsewhere_is_completed_with_what_is_missing(here: Path, elsewhere: Path) -> None:
