@@ -56,7 +56,7 @@ from niffler.retry import ALIKE_ENDINGS, Breaker, Patience, Portion, Remedy, rem
 from niffler.run_state import Activity, Amount
 from niffler.settings import InformationModel, Mode, Settings, Task
 from niffler.settings_files import list_to_watch, read_settings
-from niffler.shards import modified_csv, of_shard, titled
+from niffler.shards import modified_csv, of_shard, other_splits, titled
 from niffler.status import in_words, without_comments
 from niffler.storage import is_empty, missing_folders, open_storage, remove_parts
 from niffler.telling import Standing, Teller
@@ -283,7 +283,9 @@ class Extraction:
             self.checkpoint = Checkpoint(self.metadata.path, output=self.metadata.path)
         self.unrequested = Unrequested(self.modified, continues=self.retrieves and self.checkpoint.continues)
         whole = modified_csv(settings.csv_file) if self.retrieves else settings.storage_folder / OUTPUT_NAME
-        others = read_other_splits(whole, settings.shard)
+        others = read_other_splits(whole, settings.shard, are_outputs=not self.retrieves)
+        for output in () if self.retrieves else other_splits(whole, settings.shard):
+            MetadataFile(output, columns).check()
         if others:
             logging.info("%s: %d checkpoints of other splits of the list are looked into", whole.parent, len(others))
         self.books = Books(self.checkpoint, others)

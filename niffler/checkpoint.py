@@ -40,9 +40,17 @@ def read_verified(base: Path) -> Verified:
     return Verified(entries, records + missing_in(records, journal))
 
 
-def read_other_splits(whole: Path, shard: Shard | None) -> list[Verified]:
-    """Read the checkpoints of a list in every split but that of this shard."""
-    return [read_verified(base) for base in other_splits(whole, shard)]
+def read_other_splits(whole: Path, shard: Shard | None, *, are_outputs: bool = False) -> list[Verified]:
+    """Read the checkpoints of a list in every split but that of this shard.
+
+    Where they ``are_outputs`` what is complete stands in the file that each is named after, and that has to be there.
+    """
+    others = {base: read_verified(base) for base in other_splits(whole, shard)}
+    if are_outputs:
+        for base, verified in others.items():
+            if verified.entries:
+                _size(base, _pickle_of(base))
+    return list(others.values())
 
 
 class Checkpoint:
