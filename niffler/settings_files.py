@@ -22,7 +22,13 @@ from niffler.settings import (
     SystemSettings,
 )
 from niffler.settings_faults import OF_ATTRIBUTE, STYLESHEET, faults_of, placeholder_of, suggestion, warnings_of
-from niffler.settings_shard import faults_of_shared_storage, part_of_list, settings_of_shard, shard_named
+from niffler.settings_shard import (
+    faults_of_shared_storage,
+    part_of_list,
+    settings_of_shard,
+    shard_named,
+    warnings_of_shard,
+)
 from niffler.shards import PLACEHOLDER, Shard
 
 CONFIG = "config.json"
@@ -40,6 +46,7 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
     options = read_command_line(arguments, faults)
     look = _look(options, faults)
     reads_state_only = bool(READS_STATE_ONLY.intersection(look.tasks))
+    is_said = "Shard" in options or any(PLACEHOLDER in value for value in options.values())
     shard = shard_named(options, {} if reads_state_only else os.environ, faults)
     config_file = _find(CONFIG, beside)
     in_file = _object(config_file, faults)
@@ -71,6 +78,9 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
         faults.append(f"{system_file}: SrcAet '{system.src_aet}': {fault}")
     if faults or extraction is None or system is None:
         raise WrongInputError("\n".join(faults))
+    is_meant = is_said or any(
+        PLACEHOLDER in file.read_text(encoding="utf-8-sig") for file in (config_file, system_file)
+    )
     return Settings.model_construct(
         **dict(extraction),
         **dict(look),
@@ -78,7 +88,7 @@ def read_settings(arguments: Sequence[str], *, beside: Path) -> Settings:
         stylesheet=stylesheet,
         shard=part_of_list(shard),
         shares_storage=shares_storage,
-        warnings=warnings_of(extraction),
+        warnings=(*warnings_of(extraction), *warnings_of_shard(part_of_list(shard), is_meant=is_meant)),
     )
 
 

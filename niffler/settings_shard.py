@@ -28,6 +28,15 @@ def part_of_list(shard: Shard | None) -> Shard | None:
     return shard if shard is not None and shard.count > 1 else None
 
 
+def warnings_of_shard(shard: Shard | None, *, is_meant: bool) -> Iterator[str]:
+    """An array job can have another purpose, such as a list for each of its tasks."""
+    if shard is not None and not is_meant:
+        yield (
+            f"shard {shard} of the list is taken, and no other row, as this is an array job; {PLACEHOLDER} stands in "
+            "no setting, so if the whole list is meant, say --Shard 1/1"
+        )
+
+
 def settings_of_shard(
     given: dict[str, Any], where: Mapping[str, str], shard: Shard | None, faults: list[str]
 ) -> dict[str, Any]:

@@ -851,7 +851,11 @@ def test_an_array_job_names_the_shard_but_the_command_line_has_the_last_word(
     [fault] = folder.faults()
     assert fault.startswith("environment: JOB_COMPLETION_INDEX is 1")
     monkeypatch.setenv("NIFFLER_SHARDS", "3")
-    assert folder.read().shard == Shard(2, 3)
+    settings = folder.read()
+    assert settings.shard == Shard(2, 3)
+    assert [warning for warning in settings.warnings if warning.startswith("shard 2/3 of the list is taken")]
+    for meant in (folder.read(system=OF_SHARD), folder.read("--Shard", "2/3"), folder.read("--Shard", "1/1")):
+        assert not [warning for warning in meant.warnings if "shard" in warning]
     assert folder.read("--Shard", "3/4").shard == Shard(3, 4)
     [fault] = folder.faults("--Shard", "5/4")
     assert fault == "command line: Shard '5/4': write it as NUMBER/COUNT, such as 3/8 for the third of eight"

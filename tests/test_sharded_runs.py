@@ -213,7 +213,9 @@ def test_metadata_of_shards_goes_into_a_file_each_and_nothing_is_asked_twice(
         assert (detailed.exit_code, "of-2.csv: has other columns" in detailed.output) == (2, True), detailed.output
         moved_away = files[1].rename(storage / "moved-away")
         missing = one.unsplit.run()
-        assert (missing.exit_code, "lists rows that are in it; put it back" in missing.output) == (2, True), missing.output
+        assert (missing.exit_code, "lists rows that are in it; put it back" in missing.output) == (2, True), (
+            missing.output
+        )
         moved_away.rename(files[1])
         assert one.unsplit.run().exit_code == 0
         assert one.unsplit.words() == ["found"] * 7
