@@ -475,7 +475,8 @@ class Extraction:
         movers = self.connections.movers
         for mover in sorted(movers, key=lambda mover: not mover.is_busy):  # those that run already first
             self.hand_study_to(mover, in_hand=0)
-        if self.agenda.studies_waiting > len(movers) and self.transfers.usual_seconds < QUICK_SECONDS:
+        are_quick = self.transfers.usual_seconds < QUICK_SECONDS and not self.attempts.is_counting
+        if self.agenda.studies_waiting > len(movers) and are_quick:
             for mover in movers:  # one in reserve, so that none waits for this loop
                 if mover.seconds_at < QUICK_SECONDS:
                     self.hand_study_to(mover, in_hand=1)

@@ -125,6 +125,11 @@ class Breaker:
     _kind: str = field(default="", init=False)
     _count: int = field(default=0, init=False)
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether the last ending was a bad one."""
+        return self._count > 0
+
     def ended(self, kind: str) -> bool:
         """Count an ending; an empty kind is a good one. True when it is time to stop."""
         self._count = self._count + 1 if kind and kind == self._kind else int(bool(kind))
