@@ -79,6 +79,10 @@ class _InstantAssociation(Association[Any, Any]):
         return 0.0
 
     @property
+    def seconds_at(self) -> float:
+        return 0.0
+
+    @property
     def at(self) -> None:
         return None
 
