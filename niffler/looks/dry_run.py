@@ -4,19 +4,16 @@ It takes no place, starts no receiver, and writes nothing but the plan; the chec
 """
 
 import contextlib
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Never
 
 from tqdm import tqdm
 
-from niffler import findings, forecast, readiness, slots
+from niffler import findings, forecast, readiness, signals, slots
 from niffler.checkpoint import read_other_splits, read_verified
 from niffler.dcm4che import Tools
 from niffler.errors import CannotStartError, NifflerError, StoppedError
@@ -143,7 +140,7 @@ def _ask(settings: Settings, plan: Plan, tools: Tools, folder: Path) -> NifflerE
     bar: tqdm[Never] = tqdm(total=len(chosen), unit="row", disable=not sys.stderr.isatty())
     said_at = time.monotonic()
     try:
-        with _stopping(survey):
+        with signals.stopping(survey.stop):
             for request, lookup in survey.answers(tools, folder, before_asking=leave_to_extraction):
                 plan.note(request, lookup, system.max_studies_per_row if retrieves else rules.most_matches)
                 asked += 1
@@ -158,24 +155,6 @@ def _ask(settings: Settings, plan: Plan, tools: Tools, folder: Path) -> NifflerE
         return reason
     bar.close()
     return None
-
-
-@contextlib.contextmanager
-def _stopping(survey: Survey) -> Iterator[None]:
-    """SIGINT, SIGTERM and, unless nohup has it ignored, SIGHUP end the questions in good order."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        survey.stop(StoppedError(number))
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _known_records(modified: Path, plan: Plan) -> list[Record]:
