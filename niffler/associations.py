@@ -246,17 +246,19 @@ def finding(
 def moving(tools: Tools, destination: str, *, patient_root: bool, most: int) -> Converse[Study, Response]:
     """How a C-MOVE association is carried on: studies in, up to so many, the final response of each out."""
 
-    def converse(studies: Sequence[Study]) -> Talk[Study, Response]:
+    def is_named(study: Study) -> bool:
         # A PACS that answers without PatientID leaves only the StudyRoot model to name its studies.
-        named = patient_root and all(study.patient_id for study in studies)
+        return patient_root and bool(study.patient_id)
+
+    def converse(studies: Sequence[Study]) -> Talk[Study, Response]:
+        named = all(map(is_named, studies))
         feed = Feed(max(most, len(studies)))
         for study in studies:
             feed.give(move_query(study))
         conversation = tools.move(feed, destination, patient_root=named)
 
         def give(study: Study) -> bool:
-            is_of_the_same_model = named == (patient_root and bool(study.patient_id))
-            return is_of_the_same_model and feed.give(move_query(study))
+            return is_named(study) == named and feed.give(move_query(study))
 
         return Talk(conversation, _final_responses(conversation), give)
 
