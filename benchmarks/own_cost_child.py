@@ -17,6 +17,7 @@ from benchmarks.instant_pacs import InstantConnections
 from benchmarks.lists import write_checkpoint
 from benchmarks.script import MODIFIED_LIST, SCRIPT
 from ColdDataRetriever import Extraction
+from niffler import drawing
 from niffler.errors import StoppedError
 from niffler.log import start_log
 from niffler.settings_files import read_settings
@@ -54,6 +55,7 @@ def bookkeep(studies: int) -> dict[str, float]:
     extraction.read_list()
     extraction.take_up_checkpoint()
     extraction.checkpoint.begin()
+    drawing.prepare()  # the main loop has it done after some seconds, and it is not a study's memory
     pending = extraction.results.count(PENDING)
     memory: dict[int, int] = {}
 
